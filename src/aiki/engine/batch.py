@@ -1,0 +1,313 @@
+"""A batch: what one transaction has loaded, decided and is going to save.
+
+Handlers first add the rows that they may touch to `Names`; the batch loads the union once. They
+then decide in memory, one after the other, and `flush` saves all of it with one statement a kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from aiki.clock import Instant
+from aiki.machine import Command, Wake, decide, is_alone
+from aiki.model.audit import AuditRecord, Principal
+from aiki.model.failure import ChildEnded, Failure, encode_failure
+from aiki.model.run import TERMINAL, Run, RunState, Transition
+from aiki.model.task import Decision, Divergence, Fact, Wait
+from aiki.model.worker import DeadLetter
+from aiki.ids import new_id
+from aiki.store.protocol import (
+    AttemptRow,
+    Consumed,
+    EntryRow,
+    EventKey,
+    Held,
+    Ready,
+    Reference,
+    Transaction,
+)
+
+_replace = msgspec.structs.replace
+
+
+class Names:
+    """The rows that a batch may touch."""
+
+    def __init__(self) -> None:
+        self.runs: set[str] = set()
+        self.references: set[Reference] = set()
+        self.inboxes: set[str] = set()
+        self.waits: set[str] = set()
+        self.facts: set[str] = set()
+        self.event_keys: set[EventKey] = set()
+
+
+class Batch:
+    """The unit of work of one transaction; also tells afterwards whom to wake."""
+
+    def __init__(self, tx: Transaction, now: Instant) -> None:
+        self.tx = tx
+        self.now = now
+        self.names = Names()
+        self.runs: dict[str, Run] = {}
+        self.references: dict[Reference, str] = {}
+        self.inboxes: dict[str, list[Fact]] = {}
+        self.waits: dict[str, Sequence[Wait]] = {}
+        self.facts: dict[str, Fact] = {}
+        self.event_keys: dict[EventKey, Fact] = {}
+        self.families: dict[str, list[str]] = {}
+        self.divergences: dict[str, Divergence] = {}
+        self.held: dict[str, list[Held]] = {}
+        self.alive: set[str] = set()
+        self.results: dict[str, bytes | Failure] = {}
+        self.changed: set[str] = set()
+        self.readied: set[tuple[str, str, str, str]] = set()
+        self.told: set[str] = set()
+        self.lost: set[str] = set()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._born: list[str] = []
+        self._dirty: dict[str, None] = {}
+        self.entries: list[EntryRow] = []
+        self.attempts: list[AttemptRow] = []
+        self._transitions: list[Transition] = []
+        self._payloads: list[tuple[str, str, bytes]] = []
+        self._new_facts: list[Fact] = []
+        self._consumed: list[Consumed] = []
+        self._new_waits: dict[str, Sequence[Wait]] = {}
+        self._children: list[tuple[str, int, str, str]] = []
+        self._queued: dict[str, Ready] = {}
+        self._unqueued: list[str] = []
+        self._audit: list[AuditRecord] = []
+        self._dead_letters: list[DeadLetter] = []
+        self._decisions: list[tuple[str, int, Decision]] = []
+        self._divergences: list[tuple[str, Divergence]] = []
+        self._discarded: list[str] = []
+        self.deleted: list[str] = []
+
+    async def load(self) -> None:
+        """Load what was named, each kind with one statement."""
+        names, tx = self.names, self.tx
+        if names.references:
+            self.references = await tx.find_references(names.references)
+            names.runs.update(self.references.values())
+        if names.runs:
+            self.runs = {run.id: run for run in await tx.load_runs(sorted(names.runs))}
+        if names.inboxes:
+            self.inboxes = await tx.load_facts(sorted(names.inboxes))
+        if names.waits:
+            self.waits.update(await tx.load_waits(sorted(names.waits)))
+        if names.facts:
+            self.facts = {fact.id: fact for fact in await tx.find_facts(names.facts)}
+        if names.event_keys:
+            self.event_keys = await tx.find_facts_by_key(names.event_keys)
+
+    async def name_family(self, run_id: str) -> None:
+        """Name a run, its unfinished descendants, and the parents that their ends would tell."""
+        below = await self.tx.descendants([run_id])
+        self.families[run_id] = below
+        family = {run_id, *below}
+        parents = {run.parent_id for run in await self.tx.load_runs(sorted(family))}
+        everyone = family | {parent for parent in parents if parent is not None}
+        self.names.runs |= everyone
+        self.names.waits |= everyone
+
+    # Decisions
+
+    def add_run(self, run: Run, input: bytes, key: str | None = None) -> None:
+        """A run that begins; `key` is the call of its parent."""
+        self.runs[run.id] = run
+        self._born.append(run.id)
+        self._payloads.append((run.id, "input", input))
+        if run.reference_id is not None:
+            reference = Reference(run.namespace, run.workflow, run.reference_id)
+            self.references[reference] = run.id
+        if key is not None and run.parent_id is not None:
+            self._children.append((run.parent_id, run.parent_attempt, key, run.id))
+        self._note(run, "new")
+        if run.state.status == "queued":
+            self._queue(run, None)
+
+    def move(self, run: Run, command: Command, *, fingerprint: str | None = None) -> Run:
+        """Take a run through the state machine; answers it in its next state."""
+        before = run.state
+        after, reason = decide(before, command, self.now)
+        if after is before:
+            return run
+        run = self.set_state(run, after)
+        if reason is not None:
+            self._note(run, reason)
+            self._route(run, before, fingerprint)
+        return run
+
+    def set_state(self, run: Run, state: RunState) -> Run:
+        """The run with another state, to be saved."""
+        run = _replace(run, state=state)
+        self.runs[run.id] = run
+        self._dirty[run.id] = None
+        return run
+
+    def _note(self, run: Run, reason: str) -> None:
+        state = run.state
+        self.changed.add(run.id)
+        self._transitions.append(
+            Transition(
+                run.id, state.revision, state.status, reason, self.now, state.attempt, state.epoch,
+                state.holder,
+            )  # fmt: skip
+        )
+
+    def _route(self, run: Run, before: RunState, fingerprint: str | None) -> None:
+        status = run.state.status
+        if status == "queued":
+            self._queue(run, fingerprint)
+        elif before.status == "queued":
+            if self._queued.pop(run.id, None) is None:
+                self._unqueued.append(run.id)
+        if before.status == "running" and run.state.epoch != before.epoch and before.holder:
+            self.lost.add(before.holder)
+
+    def _queue(self, run: Run, fingerprint: str | None) -> None:
+        self._queued[run.id] = Ready(run, self.now, is_alone(run.state), fingerprint)
+        self.readied.add((run.namespace, run.workflow, run.version, run.shard))
+
+    def end(self, run: Run, result: bytes | Failure) -> None:
+        """Keep the result of a run that has just ended, and tell its parent."""
+        output = isinstance(result, bytes)
+        kind, data = ("output", result) if output else ("failure", encode_failure(result))
+        self._payloads.append((run.id, kind, data))
+        self.results[run.id] = result
+        self._new_waits[run.id] = self.waits[run.id] = ()
+        if not output:
+            self._discarded.append(run.id)
+        self._tell_parent(run, result)
+
+    def _tell_parent(self, run: Run, result: bytes | Failure) -> None:
+        parent = self.runs.get(run.parent_id) if run.parent_id else None
+        if parent is None or parent.state.status in TERMINAL:
+            return
+        if parent.state.attempt != run.parent_attempt:
+            return
+        value, failure = (result, None) if isinstance(result, bytes) else (None, result)
+        if failure is not None and not isinstance(failure, ChildEnded):
+            failure = ChildEnded(run.workflow, run.id, run.state.status, failure)
+        elif failure is not None:
+            failure = ChildEnded(run.workflow, run.id, run.state.status, failure.cause)
+        self.add_fact(parent, Fact(new_id(), parent.id, "child", run.id, self.now, value, failure))
+
+    def add_fact(self, run: Run, fact: Fact) -> Run:
+        """Put a fact into a run's inbox, and wake the run if it waits for that."""
+        self._new_facts.append(fact)
+        self.facts[fact.id] = fact
+        if fact.key is not None:
+            self.event_keys[EventKey(fact.run_id, fact.name, fact.key)] = fact
+        self.inboxes.setdefault(run.id, []).append(fact)
+        status = run.state.status
+        if status == "running" and run.state.holder:
+            self.told.add(run.state.holder)
+        elif status == "waiting" and any(
+            wait.kind == fact.kind and wait.name == fact.name for wait in self.waits.get(run.id, ())
+        ):
+            run = self.move(run, Wake(fact.kind))
+        return run
+
+    def consume(self, run: Run, fact_id: str, number: int) -> None:
+        """An entry takes a fact out of the inbox."""
+        self._consumed.append(Consumed(number, run.state.attempt, fact_id, run.id))
+        inbox = self.inboxes.get(run.id)
+        if inbox:
+            inbox[:] = [fact for fact in inbox if fact.id != fact_id]
+
+    def set_waits(self, run: Run, waits: Sequence[Wait]) -> None:
+        """What a parked run waits for."""
+        self._new_waits[run.id] = self.waits[run.id] = waits
+
+    def discard_attempts(self, run: Run) -> None:
+        """Open attempts of this run will not be continued."""
+        self._discarded.append(run.id)
+
+    def add_audit(self, principal: Principal, operation: str, object_id: str, detail: str) -> None:
+        """Note who did what."""
+        self._audit.append(
+            AuditRecord(
+                new_id(), self.now, principal.namespace, principal.name, operation, object_id,
+                detail,
+            )  # fmt: skip
+        )
+
+    def add_dead_letter(self, run: Run, reason: str, detail: str) -> None:
+        """Keep what could not be delivered."""
+        self._dead_letters.append(
+            DeadLetter(
+                id=new_id(), namespace=run.namespace, run_id=run.id, reason=reason, at=self.now,
+                detail=detail,
+            )  # fmt: skip
+        )
+
+    def add_decision(self, run: Run, decision: Decision) -> None:
+        """An operator's answer to a divergence."""
+        self._decisions.append((run.id, run.state.attempt, decision))
+
+    def add_divergence(self, run: Run, divergence: Divergence) -> None:
+        """Where code and records part."""
+        self._divergences.append((run.id, divergence))
+
+    # Saving
+
+    async def flush(self) -> None:
+        """Save everything decided so far, each kind with one statement."""
+        await self._flush_runs()
+        await self._flush_memo()
+        await self._flush_rest()
+        self._clear()
+
+    async def _flush_runs(self) -> None:
+        tx = self.tx
+        if self._born:
+            await tx.insert_runs([self.runs[run_id] for run_id in self._born])
+        for run_id in self._born:
+            self._dirty.pop(run_id, None)
+        dirty = [self.runs[run_id] for run_id in self._dirty]
+        if dirty:
+            await tx.update_states(dirty)
+        if self._transitions:
+            await tx.insert_transitions(self._transitions)
+        if self._payloads:
+            await tx.insert_payloads(self._payloads)
+        if self._unqueued:
+            await tx.delete_outbox(self._unqueued)
+        if self._queued:
+            await tx.insert_outbox(list(self._queued.values()))
+
+    async def _flush_memo(self) -> None:
+        tx = self.tx
+        if self.entries:
+            await tx.insert_entries(self.entries)
+        if self.attempts:
+            await tx.save_attempts(self.attempts)
+        if self._discarded:
+            await tx.close_attempts(self._discarded, "discarded", self.now)
+        if self._new_facts:
+            await tx.insert_facts(self._new_facts)
+        if self._consumed:
+            await tx.consume_facts(self._consumed)
+        if self._new_waits:
+            await tx.replace_waits(self._new_waits)
+        if self._children:
+            await tx.insert_children(self._children)
+
+    async def _flush_rest(self) -> None:
+        tx = self.tx
+        if self._audit:
+            await tx.insert_audit(self._audit)
+        if self._dead_letters:
+            await tx.insert_dead_letters(self._dead_letters)
+        for run_id, attempt, decision in self._decisions:
+            await tx.insert_decision((run_id, attempt), decision, self.now)
+        if self.deleted:
+            await tx.delete_runs(self.deleted)
+        for run_id, divergence in self._divergences:
+            await tx.save_divergence(run_id, divergence, self.now)

@@ -1,0 +1,188 @@
+"""Claims: ready runs handed to workers, with all that they need to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiki.engine.batch import Batch
+from aiki.engine.views import options_of
+from aiki.errors import ClaimLost, InvalidRequest
+from aiki.machine import Claim
+from aiki.model import limits
+from aiki.model.audit import Principal
+from aiki.model.run import Run
+from aiki.model.task import Entry
+from aiki.operations.work import ClaimedRun, ClaimRuns, Claims, LoadMemo, Memo
+from aiki.store.protocol import RunAttempt, Transaction
+
+PAGE_BYTES = 1024 * 1024
+_PAGE_ENTRIES = 2_000
+
+
+def check_claim(operation: ClaimRuns) -> None:
+    """Raise for a claim that could never be answered."""
+    if operation.limit < 1 or operation.limit > limits.BULK_ITEMS:
+        raise InvalidRequest(f"limit={operation.limit}: from 1 to {limits.BULK_ITEMS}")
+    if not operation.offers:
+        raise InvalidRequest("a claim offers no workflow: nothing could be given")
+
+
+async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) -> Claims:
+    """Grant ready runs, within the batch's transaction and after its other decisions are saved."""
+    tx = batch.tx
+    repeated = await tx.claimed_by(operation.incarnation, operation.claim_id)
+    if repeated:
+        runs = await tx.load_runs(repeated)
+        return Claims(runs=await _granted(tx, runs, resident=set()), now=batch.now)
+    ids, alone_waiting = await _pick(operation, principal, tx)
+    if not ids:
+        return Claims(now=batch.now, alone_waiting=alone_waiting)
+    runs, resident = await _take(ids, operation, batch)
+    return Claims(runs=await _granted(tx, runs, resident), now=batch.now)
+
+
+async def _pick(
+    operation: ClaimRuns, principal: Principal, tx: Transaction
+) -> tuple[list[str], bool]:
+    """Ready runs for this worker, and whether one waits that must have a worker for itself."""
+    queues = (principal.namespace, operation.offers, operation.shards)
+    alone_waiting = await tx.any_alone(*queues)
+    if alone_waiting and operation.idle:
+        return await tx.pick_ready(*queues, True, 1), True
+    if alone_waiting:
+        return [], True
+    return await tx.pick_ready(*queues, False, operation.limit), False
+
+
+async def _take(
+    ids: Sequence[str], operation: ClaimRuns, batch: Batch
+) -> tuple[list[Run], set[str]]:
+    fingerprints = {(o.workflow, o.version): o.fingerprint for o in operation.offers}
+    taken: list[Run] = []
+    resident: set[str] = set()
+    for run in await batch.tx.load_runs(ids):
+        if run.state.holder == operation.incarnation and not run.state.retry_pending:
+            resident.add(run.id)
+        fingerprint = fingerprints.get((run.workflow, run.version))
+        command = Claim(operation.incarnation, operation.claim_id, fingerprint)
+        taken.append(batch.move(run, command))
+    again = [run.id for run in taken if run.state.epoch > 1]
+    if again:
+        await batch.tx.close_attempts(again, "lost", batch.now)
+    order = {run_id: place for place, run_id in enumerate(ids)}
+    taken.sort(key=lambda run: order[run.id])
+    await batch.flush()
+    return taken, resident
+
+
+async def _granted(
+    tx: Transaction, runs: Sequence[Run], resident: set[str]
+) -> tuple[ClaimedRun, ...]:
+    absent = [run.id for run in runs if run.id not in resident]
+    inputs = await tx.load_payloads(absent, "input") if absent else {}
+    inbox = await tx.load_facts([run.id for run in runs])
+    known = [(run.id, run.state.attempt) for run in runs if run.state.epoch > 1]
+    memos = await _memos(tx, [of for of in known if of[0] not in resident])
+    versions = await _memo_versions(tx, known) if known else {}
+    empty = Memo()
+    return tuple(
+        _claimed(
+            run,
+            input=inputs.get(run.id),
+            memo=None if run.id in resident else memos.get(run.id, empty),
+            inbox=tuple(inbox.get(run.id, ())),
+            memo_version=versions.get(run.id, 0),
+        )
+        for run in runs
+    )
+
+
+def _claimed(run: Run, **details: object) -> ClaimedRun:
+    state = run.state
+    return ClaimedRun(
+        id=run.id,
+        namespace=run.namespace,
+        workflow=run.workflow,
+        version=run.version,
+        attempt=state.attempt,
+        epoch=state.epoch,
+        started_at=state.started_at or 0,
+        reference_id=run.reference_id,
+        parent_id=run.parent_id,
+        shard=run.shard,
+        options=options_of(run),
+        stop_cause=state.stop_cause,
+        **details,  # type: ignore[arg-type]
+    )
+
+
+async def _memo_versions(tx: Transaction, of: Sequence[RunAttempt]) -> dict[str, int]:
+    numbers = await tx.last_numbers(of)
+    decisions = await tx.load_decisions(of)
+    return {run_id: numbers.get(run_id, 0) + len(decisions.get(run_id, ())) for run_id, _ in of}
+
+
+async def _memos(tx: Transaction, of: Sequence[RunAttempt]) -> dict[str, Memo]:
+    """The first page of each memo. Most are one page, and those are read together."""
+    if not of:
+        return {}
+    numbers = await tx.last_numbers(of)
+    short = [pair for pair in of if numbers.get(pair[0], 0) <= _PAGE_ENTRIES]
+    entries = await tx.load_entries(short) if short else {}
+    for run_id, attempt in of:
+        if run_id not in entries and numbers.get(run_id, 0) > _PAGE_ENTRIES:
+            entries[run_id] = await tx.load_entry_page(run_id, attempt, 1, _PAGE_ENTRIES)
+    attempts = await tx.load_attempts(of)
+    children = await tx.load_children(of)
+    decisions = await tx.load_decisions(of)
+    memos = {}
+    for run_id, _ in of:
+        page, next_number = _page(entries.get(run_id, []), numbers.get(run_id, 0))
+        memos[run_id] = Memo(
+            page,
+            tuple(attempts.get(run_id, ())),
+            tuple(children.get(run_id, ())),
+            tuple(decisions.get(run_id, ())),
+            next_number,
+        )
+    return memos
+
+
+def _page(entries: Sequence[Entry], last_number: int) -> tuple[tuple[Entry, ...], int | None]:
+    """Entries up to the page's size, at least one, and where the next page begins."""
+    size = 0
+    for place, entry in enumerate(entries):
+        size += len(entry.value or b"") + 200
+        if size > PAGE_BYTES and place:
+            return tuple(entries[:place]), entry.number
+    reached = entries[-1].number if entries else last_number
+    return tuple(entries), reached + 1 if reached < last_number else None
+
+
+async def load_memo(operation: LoadMemo, principal: Principal, tx: Transaction) -> ClaimedRun:
+    """A claimed run again, with one page of its memo."""
+    found = await tx.load_runs([operation.run_id])
+    run = found[0] if found else None
+    if run is None or run.namespace != principal.namespace or run.state.epoch != operation.epoch:
+        raise ClaimLost(f"the claim on run {operation.run_id} is over")
+    of = [(run.id, run.state.attempt)]
+    if operation.from_number == 1:
+        memo = (await _memos(tx, of)).get(run.id, Memo())
+    else:
+        memo = await _next_page(tx, of[0], operation.from_number)
+    versions = await _memo_versions(tx, of)
+    inbox = await tx.load_facts([run.id])
+    inputs = await tx.load_payloads([run.id], "input")
+    return _claimed(
+        run, input=inputs.get(run.id), memo=memo, memo_version=versions[run.id],
+        inbox=tuple(inbox.get(run.id, ())),
+    )  # fmt: skip
+
+
+async def _next_page(tx: Transaction, of: RunAttempt, from_number: int) -> Memo:
+    numbers = await tx.last_numbers([of])
+    entries = await tx.load_entry_page(*of, from_number, _PAGE_ENTRIES)
+    page, next_number = _page(entries, numbers.get(of[0], 0))
+    return Memo(entries=page, next_number=next_number)
+
+

@@ -1,0 +1,164 @@
+"""Group commit: operations that arrive while a transaction is in flight form the next one.
+
+Invariant: an operation is answered only after the transaction that holds its effects committed, or
+after it is certain that it had none. Operations keep the order in which they came. One that fails
+does not touch its neighbours: typed errors are raised before anything is decided, and a batch that
+fails as a whole is repeated one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from aiki import failpoints
+from aiki.engine.batch import Batch
+from aiki.engine.claims import check_claim, serve_claim
+from aiki.engine.handlers import HANDLERS
+from aiki.errors import AikiError, ServerBusy, ServiceError
+from aiki.model.audit import Principal
+from aiki.operations.base import Operation
+from aiki.operations.work import ClaimRuns, Claims
+from aiki.store.protocol import Store, Transaction
+
+logger = logging.getLogger("aiki.engine")
+
+BATCH_OPERATIONS = 1_000
+QUEUED_OPERATIONS = 10_000
+
+Reply = Callable[[Any, BaseException | None], None]
+
+
+class Ask:
+    """One operation that waits for its answer."""
+
+    __slots__ = ("operation", "principal", "reply")
+
+    def __init__(self, operation: Operation[Any], principal: Principal, reply: Reply) -> None:
+        self.operation = operation
+        self.principal = principal
+        self.reply = reply
+
+
+Answers = dict[Ask, tuple[Any, BaseException | None]]
+
+
+class Committed(NamedTuple):
+    """What a transaction did: its batch, and the answers to give."""
+
+    batch: Batch
+    answers: Answers
+
+
+class Committer:
+    """Takes operations, and commits them in batches."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        matching_claims: Callable[[Batch], list[Ask]],
+        on_commit: Callable[[Committed], None],
+    ) -> None:
+        self._store = store
+        self._matching_claims = matching_claims
+        self._on_commit = on_commit
+        self._queue: deque[Ask] = deque()
+        self._wake = asyncio.Event()
+        self.batches = 0
+        self.operations = 0
+
+    def submit(self, ask: Ask) -> None:
+        """Queue an operation; `ServerBusy` where the queue is full, but never to a worker."""
+        if len(self._queue) >= QUEUED_OPERATIONS and not ask.operation.urgent:
+            ask.reply(None, ServerBusy())
+            return
+        self._queue.append(ask)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commit batch after batch until cancelled."""
+        while True:
+            await self._wake.wait()
+            while self._queue:
+                count = min(len(self._queue), BATCH_OPERATIONS)
+                await self.commit([self._queue.popleft() for _ in range(count)])
+                # Let what arrived meanwhile join the next batch, and answers leave.
+                await asyncio.sleep(0)
+            self._wake.clear()
+
+    async def commit(self, asks: list[Ask]) -> None:
+        """One transaction for all of them."""
+        failpoints.hit("before_transaction")
+        try:
+            committed = await self._store.transact(lambda tx: self._work(tx, asks))
+        except Exception as error:  # noqa: BLE001  (nothing may stop the committer)
+            await self._one_by_one(asks, error)
+            return
+        failpoints.hit("after_commit_before_reply")
+        self.batches += 1
+        self.operations += len(asks)
+        self._on_commit(committed)
+        for ask, (result, failed) in committed.answers.items():
+            ask.reply(result, failed)
+
+    async def _one_by_one(self, asks: list[Ask], error: Exception) -> None:
+        if len(asks) > 1 and not isinstance(error, ServiceError):
+            logger.warning("a batch of %d failed and is repeated singly: %r", len(asks), error)
+            for ask in asks:
+                await self.commit([ask])
+            return
+        if not isinstance(error, AikiError):
+            logger.error("%s failed", type(asks[0].operation).__name__, exc_info=error)
+            error = ServiceError(f"the server failed on this operation: {error!r}")
+        for ask in asks:
+            ask.reply(None, error)
+
+    async def _work(self, tx: Transaction, asks: list[Ask]) -> Committed:
+        batch = Batch(tx, await tx.now())
+        answers: Answers = {}
+        claims = [ask for ask in asks if isinstance(ask.operation, ClaimRuns)]
+        others = [ask for ask in asks if not isinstance(ask.operation, ClaimRuns)]
+        if others:
+            await self._decide(batch, others, answers)
+        for ask in [*self._matching_claims(batch), *claims]:
+            await self._claim(batch, ask, answers)
+        failpoints.hit("before_commit")
+        return Committed(batch, answers)
+
+    async def _decide(self, batch: Batch, asks: list[Ask], answers: Answers) -> None:
+        for ask in asks:
+            try:
+                handler = HANDLERS[type(ask.operation)]
+                await handler.prepare(ask.operation, ask.principal, batch)
+            except AikiError as error:
+                answers[ask] = (None, error)
+        await batch.load()
+        for ask in asks:
+            if ask in answers:
+                continue
+            try:
+                apply = HANDLERS[type(ask.operation)].apply
+                answers[ask] = (apply(ask.operation, ask.principal, batch), None)
+            except AikiError as error:
+                answers[ask] = (None, error)
+        await batch.flush()
+
+    async def _claim(self, batch: Batch, ask: Ask, answers: Answers) -> None:
+        operation = ask.operation
+        assert isinstance(operation, ClaimRuns)
+        try:
+            check_claim(operation)
+            granted = await serve_claim(operation, ask.principal, batch)
+        except AikiError as error:
+            answers[ask] = (None, error)
+            return
+        answers[ask] = (granted, None)
+
+
+def is_empty(answer: Any) -> bool:
+    """Whether a claim brought nothing, and may go on waiting."""
+    return isinstance(answer, Claims) and not answer.runs and not answer.alone_waiting

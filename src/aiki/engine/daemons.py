@@ -1,0 +1,218 @@
+"""Daemons: what must happen although nobody asks. Each is a `run_once`, and safe in any number."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiki.clock import jitter
+from aiki.engine.batch import Batch
+from aiki.engine.upkeep import DeleteRuns, RecoverRuns, StallRuns, WakeDue
+from aiki.errors import AikiError
+from aiki.machine import wake_at
+from aiki.model.audit import Principal
+from aiki.store.protocol import Transaction
+
+if TYPE_CHECKING:
+    from aiki.engine.engine import Engine
+
+logger = logging.getLogger("aiki.engine")
+SYSTEM_PRINCIPAL = Principal(namespace="", name="daemon")
+AT_ONCE = 500
+_LONGEST_SLEEP_MS = 60_000
+
+
+async def _send(engine: Engine, operation: Any) -> int:
+    answered: int = await engine.session(SYSTEM_PRINCIPAL).call(operation)
+    return answered
+
+
+async def wake_due(engine: Engine) -> int:
+    """Let runs go on whose start, timer, retry, deadline or grace is due. Answers how many."""
+    total = 0
+    while True:
+
+        async def due(tx: Transaction) -> list[str]:
+            return await tx.due_runs(await tx.now(), AT_ONCE)
+
+        ids = await engine.store.read(due)
+        woken = await _send(engine, WakeDue(ids=tuple(ids))) if ids else 0
+        total += woken
+        if not woken:
+            return total
+
+
+async def recover(engine: Engine) -> int:
+    """Free the runs of workers that are silent or provably dead. Answers how many."""
+
+    async def lost(tx: Transaction) -> tuple[list[str], list[str], dict[str, int]]:
+        now = await tx.now()
+        return await tx.silent_workers(now), await tx.orphans(AT_ONCE), await tx.alive_workers()
+
+    total = 0
+    while True:
+        silent, orphans, alive = await engine.store.read(lost)
+        dead = await engine.store.dead(alive)
+        gone = sorted({*silent, *dead})
+        held = await engine.store.read(lambda tx, g=gone: tx.held_by_many(g, AT_ONCE))  # type: ignore[misc]
+        ids = sorted({*held, *orphans})
+        if not ids and not gone:
+            return total
+        recovered = await _send(engine, RecoverRuns(ids=tuple(ids), dead=tuple(dead)))
+        total += recovered
+        if recovered:
+            logger.warning("recovered %d runs of lost workers %s", recovered, ", ".join(gone))
+        if len(ids) < AT_ONCE:
+            return total
+
+
+async def republish(engine: Engine) -> int:
+    """Offer what is ready to the claims that wait: news that was lost is repeated."""
+    waiting = len(engine.claims)
+    engine.claims.refresh()
+    return waiting
+
+
+async def stall(engine: Engine) -> int:
+    """Set aside what no worker took for too long. Answers how many."""
+    after_ms = engine.settings.stall_after_ms
+
+    async def stale(tx: Transaction) -> tuple[int, list[str]]:
+        before = await tx.now() - after_ms
+        return before, await tx.stale_outbox(before, AT_ONCE)
+
+    before, ids = await engine.store.read(stale)
+    return await _send(engine, StallRuns(ids=tuple(ids), ready_before=before)) if ids else 0
+
+
+async def retention(engine: Engine) -> int:
+    """Delete runs that ended long ago, and workers that left. Answers how many runs."""
+    retention_ms = engine.settings.retention_ms
+    if retention_ms is None:
+        return 0
+
+    async def expired(tx: Transaction) -> list[str]:
+        return await tx.expired_runs(await tx.now() - retention_ms, AT_ONCE)
+
+    ids = await engine.store.read(expired)
+    return await _send(engine, DeleteRuns(ids=tuple(ids))) if ids else 0
+
+
+class Daemon(NamedTuple):
+    """One duty and how often it is looked after."""
+
+    run_once: Callable[[Engine], Awaitable[int]]
+    interval_ms: Callable[[Engine], int]
+
+
+DAEMONS: tuple[Daemon, ...] = (
+    Daemon(recover, lambda engine: engine.settings.recovery_interval_ms),
+    Daemon(republish, lambda engine: 5_000),
+    Daemon(stall, lambda engine: engine.settings.upkeep_interval_ms),
+    Daemon(retention, lambda engine: engine.settings.upkeep_interval_ms),
+)
+
+
+class Timers:
+    """Sleeps until the next due of all runs, and wakes what is due, in batches."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._next: int | None = None
+        self._poked = asyncio.Event()
+
+    def note(self, batch: Batch) -> None:
+        """Something may be due sooner than what is slept for."""
+        for run_id in batch.changed:
+            due = wake_at(batch.runs[run_id].state)
+            if due is not None and (self._next is None or due < self._next):
+                self._poked.set()
+                return
+
+    def poke(self) -> None:
+        """Look again."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Wake what is due, for ever."""
+        while True:
+            self._poked.clear()
+            await wake_due(self._engine)
+            delay_ms = await self._delay_ms()
+            try:
+                async with asyncio.timeout(delay_ms / 1000):
+                    await self._poked.wait()
+            except TimeoutError:
+                continue
+
+    async def _delay_ms(self) -> int:
+        async def ask(tx: Transaction) -> tuple[int, int | None]:
+            return await tx.now(), await tx.next_wake()
+
+        now, self._next = await self._engine.store.read(ask)
+        if self._next is None:
+            return _LONGEST_SLEEP_MS
+        return max(1, min(self._next - now, _LONGEST_SLEEP_MS))
+
+
+class Daemons:
+    """Starts and stops the daemons of an engine."""
+
+    SIGNAL_MS = (20, 250)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.timers = Timers(engine)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Run until stopped; a daemon that fails tries again."""
+        loops = [self._signal]
+        if self._engine.settings.daemons:
+            loops.append(self.timers.run)
+            loops += [self._loop(daemon) for daemon in DAEMONS]
+        self._tasks = [asyncio.create_task(self._guard(loop)) for loop in loops]
+
+    async def stop(self) -> None:
+        """Stop all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def note(self, batch: Batch) -> None:
+        """A batch was committed."""
+        self.timers.note(batch)
+
+    def _loop(self, daemon: Daemon) -> Callable[[], Awaitable[None]]:
+        async def loop() -> None:
+            while True:
+                await daemon.run_once(self._engine)
+                await asyncio.sleep(daemon.interval_ms(self._engine) / 1000 * jitter(0.1))
+
+        return loop
+
+    async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await loop()
+            except AikiError as error:
+                logger.warning("a daemon failed and goes on: %s", error)
+            except Exception:
+                logger.exception("a daemon failed and goes on")
+            await asyncio.sleep(1.0)
+
+    async def _signal(self) -> None:
+        """Notice what other processes commit: soon while somebody waits, seldom otherwise."""
+        shortest, longest = self.SIGNAL_MS
+        pause = shortest
+        while True:
+            await asyncio.sleep(pause / 1000)
+            if await self._engine.store.changed():
+                self._engine.refresh()
+                pause = shortest
+            else:
+                pause = min(pause * 2, longest) if not self._engine.waiting else min(
+                    round(pause * 1.1) + 1, longest
+                )

@@ -1,0 +1,209 @@
+"""The engine of one process: it answers operations, and runs the daemons that time asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from aiki import failpoints
+from aiki.engine.committer import Ask, Committed, Committer, Reply
+from aiki.engine.daemons import Daemons
+from aiki.engine.handlers import HANDLERS, READERS
+from aiki.engine.reads import read_result
+from aiki.engine.watchers import ClaimWatchers, NewsWatchers, RunWatchers
+from aiki.errors import AikiError, Closed, InvalidRequest, ServiceError
+from aiki.model.audit import Principal
+from aiki.operations.base import Api, Operation
+from aiki.operations.catalog import GetServerInfo, ServerInfo
+from aiki.operations.runs import GetRun
+from aiki.operations.work import ClaimRuns, Holding, LeaveWorker, Listen, News, RegisterWorker
+from aiki.store.protocol import Store, Transaction
+
+logger = logging.getLogger("aiki.engine")
+R = TypeVar("R")
+VERSION = "0.1.0"
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may choose; times in milliseconds."""
+
+    daemons: bool = True
+    """Wake, recover, stall and delete in this process."""
+    recovery_interval_ms: int = 500
+    stall_after_ms: int = 24 * 3_600_000
+    retention_ms: int | None = 30 * 24 * 3_600_000
+    """How long an ended run is kept; None keeps it for ever."""
+    upkeep_interval_ms: int = 60_000
+
+
+class Engine:
+    """Owns a store; everything runs on the event loop that started it."""
+
+    def __init__(self, store: Store, settings: EngineSettings | None = None) -> None:
+        self.store = store
+        self.settings = settings or EngineSettings()
+        self.runs = RunWatchers()
+        self.news = NewsWatchers()
+        self.claims = ClaimWatchers(lambda ask: self.committer.submit(ask))
+        self.committer = Committer(
+            store, matching_claims=self.claims.matching, on_commit=self._committed
+        )
+        self.daemons = Daemons(self)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._announced: set[str] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Open the store, and begin to answer."""
+        failpoints.arm_from_environment()
+        await self.store.open()
+        self._spawn(self.committer.run())
+        self.daemons.start()
+
+    async def stop(self) -> None:
+        """Stop answering: what was submitted is committed first."""
+        self._closed = True
+        await self.daemons.stop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for incarnation in self._announced:
+            self.store.withdraw(incarnation)
+        await self.store.close()
+
+    def session(self, principal: Principal) -> Session:
+        """The only way in: an `Api` that acts for this principal."""
+        return Session(self, principal)
+
+    def dispatch(self, operation: Operation[Any], principal: Principal, reply: Reply) -> None:
+        """Answer an operation by `reply(result, error)`, on this engine's loop."""
+        if self._closed:
+            reply(None, Closed("the engine was stopped"))
+            return
+        kind = type(operation)
+        if principal.roles.isdisjoint({"admin", kind.role}):
+            reply(None, InvalidRequest(f"{principal.name} lacks the role {kind.role}"))
+        elif kind in HANDLERS or kind is ClaimRuns:
+            self.committer.submit(Ask(operation, principal, reply))
+            self._note_presence(operation)
+        else:
+            self._spawn(self._answer(operation, principal, reply))
+
+    def _note_presence(self, operation: Operation[Any]) -> None:
+        """An embedded worker lives and dies with this process: its lock proves it."""
+        if isinstance(operation, RegisterWorker):
+            self._announced.add(operation.incarnation)
+            self.store.announce(operation.incarnation)
+        elif isinstance(operation, LeaveWorker):
+            self._announced.discard(operation.incarnation)
+            self.claims.withdraw(operation.incarnation)
+            self.news.forget(operation.incarnation)
+            self.store.withdraw(operation.incarnation)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(
+        self, operation: Operation[Any], principal: Principal, reply: Reply
+    ) -> None:
+        try:
+            result = await self._read(operation, principal)
+        except asyncio.CancelledError:
+            reply(None, Closed("the engine was stopped"))
+            raise
+        except AikiError as error:
+            reply(None, error)
+        except Exception as error:
+            logger.exception("%s failed", type(operation).__name__)
+            reply(None, ServiceError(f"the server failed on this operation: {error!r}"))
+        else:
+            reply(result, None)
+
+    async def _read(self, operation: Operation[Any], principal: Principal) -> Any:
+        match operation:
+            case GetRun():
+                read = partial(
+                    self.store.read, lambda tx: read_result(operation.id, principal, tx)
+                )
+                if operation.wait_ms <= 0:
+                    return await read()
+                return await self.runs.wait(operation, principal, read)
+            case Listen():
+                return await self._listen(operation)
+            case GetServerInfo():
+                now = await self.store.read(lambda tx: tx.now())
+                return ServerInfo(VERSION, self.store.schema_version, self.store.name, now)
+        reader = READERS[type(operation)]
+        return await self.store.read(lambda tx: reader(operation, principal, tx))
+
+    async def _listen(self, operation: Listen) -> News:
+        incarnation = operation.incarnation
+        cursor = await self.news.wait(incarnation, operation.cursor, operation.wait_ms)
+        if cursor == operation.cursor:
+            return News(cursor=cursor)
+
+        async def read(tx: Transaction) -> News:
+            held = await tx.held_runs(incarnation)
+            return News(
+                tuple(await tx.pushed_facts(incarnation)),
+                tuple(Holding(row.run_id, row.epoch) for row in held),
+                cursor,
+                await tx.now(),
+            )
+
+        return await self.store.read(read)
+
+    def _committed(self, committed: Committed) -> None:
+        batch = committed.batch
+        self.claims.settle(committed)
+        self.runs.tell(batch)
+        self.news.tell(batch)
+        self.daemons.note(batch)
+
+    def refresh(self) -> None:
+        """Another process has committed: whoever waits looks again."""
+        self.claims.refresh()
+        self.runs.refresh()
+        self.news.refresh()
+        self.daemons.timers.poke()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any call waits for something that another process might bring."""
+        return bool(len(self.claims) or len(self.runs) or len(self.news))
+
+
+class Session:
+    """An `Api` on the engine's own loop."""
+
+    def __init__(self, engine: Engine, principal: Principal) -> None:
+        self._engine = engine
+        self._principal = principal
+
+    async def call(self, operation: Operation[R]) -> R:
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+
+        def reply(result: Any, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        self._engine.dispatch(operation, self._principal, reply)
+        return await future
+
+    def fork(self) -> Api:
+        return self
+
+    async def close(self) -> None:
+        """Nothing to let go of: the engine belongs to whoever started it."""

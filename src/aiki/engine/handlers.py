@@ -1,0 +1,55 @@
+"""Which functions answer which operation: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from aiki.engine import controls, events, reads, reports, starts, upkeep, workers
+from aiki.engine.batch import Batch
+from aiki.engine.claims import load_memo
+from aiki.model.audit import Principal
+from aiki.operations import catalog, runs, work
+from aiki.operations.base import Operation
+from aiki.store.protocol import Transaction
+
+
+class Handler(NamedTuple):
+    """`prepare` names rows before they are loaded; `apply` decides, or raises and changes nothing."""
+
+    prepare: Callable[[Any, Principal, Batch], Awaitable[None]]
+    apply: Callable[[Any, Principal, Batch], Any]
+
+
+HANDLERS: dict[type[Operation[Any]], Handler] = {
+    runs.StartRuns: Handler(starts.prepare_starts, starts.apply_starts),
+    runs.SendEvent: Handler(events.prepare_event, events.apply_event),
+    runs.CancelRun: Handler(controls.prepare_stop, controls.apply_cancel),
+    runs.TerminateRun: Handler(controls.prepare_stop, controls.apply_terminate),
+    runs.PauseRun: Handler(controls.prepare_control, controls.apply_pause),
+    runs.ResumeRun: Handler(controls.prepare_control, controls.apply_resume),
+    runs.RedeliverRun: Handler(controls.prepare_control, controls.apply_redeliver),
+    runs.WaiveEntries: Handler(controls.prepare_decision, controls.apply_waive),
+    runs.RetryDiverged: Handler(controls.prepare_decision, controls.apply_retry_diverged),
+    work.RegisterWorker: Handler(workers.prepare_registration, workers.apply_registration),
+    work.Heartbeat: Handler(workers.prepare_heartbeat, workers.apply_heartbeat),
+    work.LeaveWorker: Handler(workers.prepare_leave, workers.apply_leave),
+    work.Report: Handler(reports.prepare_report, reports.apply_report),
+    upkeep.WakeDue: Handler(upkeep.prepare_wake, upkeep.apply_wake),
+    upkeep.RecoverRuns: Handler(upkeep.prepare_recovery, upkeep.apply_recovery),
+    upkeep.StallRuns: Handler(upkeep.prepare_stall, upkeep.apply_stall),
+    upkeep.DeleteRuns: Handler(upkeep.prepare_deletion, upkeep.apply_deletion),
+}
+"""Operations that change something. `ClaimRuns` has a phase of its own: `claims.serve_claim`."""
+
+READERS: dict[
+    type[Operation[Any]], Callable[[Any, Principal, Transaction], Awaitable[Any]]
+] = {
+    runs.ListRuns: reads.list_runs,
+    runs.GetHistory: reads.get_history,
+    work.LoadMemo: load_memo,
+    catalog.ListWorkflows: reads.list_workflows,
+    catalog.ListWorkers: reads.list_workers,
+    catalog.ListDeadLetters: reads.list_dead_letters,
+}
+"""Operations that only read. `GetRun` and `Listen` can wait: `engine.watchers`."""

@@ -1,0 +1,153 @@
+"""Starting runs: by clients, and as children of other runs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import msgspec
+
+from aiki.engine.batch import Batch, Names
+from aiki.errors import Conflict, InvalidRequest, LimitExceeded
+from aiki.model import limits
+from aiki.model.audit import Principal
+from aiki.model.run import TERMINAL, Run, RunState
+from aiki.operations.runs import Started, StartRun, StartRuns
+from aiki.store.protocol import Reference
+
+_encode = msgspec.json.Encoder().encode
+_FORBIDDEN = re.compile(r"[:@{}\x00-\x1f\x7f]")
+_MAX_DELAY_MS = 100 * 366 * 86_400_000
+
+
+def check_name(what: str, name: str, *, empty: bool = False) -> None:
+    """Raise `InvalidRequest` for a name that queues and keys could not carry."""
+    if not name and not empty:
+        raise InvalidRequest(f"the {what} is empty")
+    if len(name) > limits.NAME_LENGTH:
+        raise LimitExceeded(f"the {what} has {len(name)} characters; at most {limits.NAME_LENGTH}")
+    found = _FORBIDDEN.search(name)
+    if found:
+        raise InvalidRequest(
+            f"the {what} {name!r} holds {found.group()!r}; ':', '@', braces and control "
+            "characters are not allowed"
+        )
+
+
+def check_payload(what: str, data: bytes) -> None:
+    """Raise `LimitExceeded` for a value that is too large to keep."""
+    if len(data) > limits.PAYLOAD_BYTES:
+        raise LimitExceeded(
+            f"the {what} has {len(data)} bytes; at most {limits.PAYLOAD_BYTES}: "
+            "store it elsewhere and pass a reference"
+        )
+
+
+def _check_start(start: StartRun) -> None:
+    check_name("workflow's name", start.workflow)
+    check_name("workflow's version", start.version)
+    check_name("shard", start.shard, empty=True)
+    check_payload("input", start.input)
+    if len(start.id) != 36:
+        raise InvalidRequest(f"the run id {start.id!r} is not a UUID")
+    if start.reference_id is not None and not 0 < len(start.reference_id) <= limits.NAME_LENGTH:
+        raise InvalidRequest(f"a reference id has 1 to {limits.NAME_LENGTH} characters")
+    if not 0 <= start.delay_ms <= _MAX_DELAY_MS:
+        raise InvalidRequest(f"delay_ms={start.delay_ms}: from 0 to a hundred years")
+    if start.options.timeout_ms is not None and start.options.timeout_ms <= 0:
+        raise InvalidRequest(f"timeout_ms={start.options.timeout_ms}: must be positive")
+
+
+def _digest(start: StartRun) -> str:
+    head = f"{start.workflow}\0{start.version}\0".encode()
+    return hashlib.sha256(head + start.input).hexdigest()[:32]
+
+
+def _born(start: StartRun, namespace: str, now: int, parent: Run | None) -> Run:
+    options = start.options
+    delayed = start.delay_ms > 0
+    state = RunState(
+        "scheduled" if delayed else "queued",
+        due_at=now + start.delay_ms if delayed else None,
+        deadline_at=now + options.timeout_ms if options.timeout_ms else None,
+    )
+    return Run(
+        start.id, namespace, start.workflow, start.version, start.shard, start.priority,
+        start.reference_id, parent.id if parent else None, parent.state.attempt if parent else 0,
+        _digest(start), _encode(options), now, state,
+    )  # fmt: skip
+
+
+def _reference(start: StartRun, namespace: str) -> Reference | None:
+    if start.reference_id is None:
+        return None
+    return Reference(namespace, start.workflow, start.reference_id)
+
+
+async def prepare_starts(operation: StartRuns, principal: Principal, batch: Batch) -> None:
+    """Name the runs by id and by reference."""
+    names: Names = batch.names
+    for start in operation.starts:
+        names.runs.add(start.id)
+        reference = _reference(start, principal.namespace)
+        if reference is not None:
+            names.references.add(reference)
+
+
+def apply_starts(
+    operation: StartRuns, principal: Principal, batch: Batch
+) -> tuple[Started, ...]:
+    """Start all, or raise before anything was started."""
+    starts = operation.starts
+    if len(starts) > limits.BULK_ITEMS:
+        raise LimitExceeded(f"{len(starts)} starts in one call; at most {limits.BULK_ITEMS}")
+    found = [_existing(start, principal.namespace, batch) for start in starts]
+    _refuse_twins(starts)
+    results = []
+    for start, existing in zip(starts, found, strict=True):
+        if existing is None:
+            batch.add_run(_born(start, principal.namespace, batch.now, None), start.input)
+        results.append(Started(existing or start.id, existing is None))
+    if any(result.created for result in results):
+        detail = f"{len(starts)} runs" if len(starts) > 1 else starts[0].workflow
+        batch.add_audit(principal, "StartRuns", starts[0].id, detail)
+    return tuple(results)
+
+
+def _refuse_twins(starts: tuple[StartRun, ...]) -> None:
+    named = [(s.workflow, s.reference_id) for s in starts if s.reference_id is not None]
+    if len(set(named)) < len(named) or len({s.id for s in starts}) < len(starts):
+        raise Conflict("one call starts two runs under the same id or reference id")
+
+
+def _existing(start: StartRun, namespace: str, batch: Batch) -> str | None:
+    """The id of the run that this start already made, or None; `Conflict` for another run."""
+    _check_start(start)
+    digest = _digest(start)
+    same = batch.runs.get(start.id)
+    if same is not None:
+        if same.digest != digest or same.namespace != namespace:
+            raise Conflict(f"run {start.id} exists with another workflow, version or input")
+        return same.id
+    reference = _reference(start, namespace)
+    known = batch.references.get(reference) if reference else None
+    if known is None:
+        return None
+    if start.on_conflict == "error":
+        raise Conflict(
+            f"reference id {start.reference_id!r} of workflow {start.workflow} is run {known}; "
+            'use on_conflict="return_existing" to get that run'
+        )
+    return known
+
+
+def start_child(start: StartRun, key: str, parent: Run, batch: Batch) -> None:
+    """Start a child in its parent's transaction; an id that exists is the same child."""
+    if start.id in batch.runs or parent.state.status in TERMINAL:
+        return
+    batch.add_run(_born(start, parent.namespace, batch.now, parent), start.input, key)
+
+
+def check_child(start: StartRun) -> None:
+    """Raise what forbids this child, before anything is recorded."""
+    _check_start(start)

@@ -1,0 +1,208 @@
+"""Watchers: calls that wait until something happens. Held in memory, and never the only way to know.
+
+Whoever waits has looked at the database after it began to wait, so that nothing falls in between;
+whatever another process commits is found by `refresh`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+
+from aiki.clock import SYSTEM
+from aiki.engine.batch import Batch
+from aiki.engine.committer import Ask, Committed, is_empty
+from aiki.engine.views import view_of
+from aiki.model.audit import Principal
+from aiki.model.run import TERMINAL, Run, RunResult
+from aiki.operations.runs import GetRun
+from aiki.operations.work import ClaimRuns, Claims
+
+LONGEST_WAIT_MS = 60_000
+
+
+class RunWatchers:
+    """Calls that wait for a run's next transition, or for its end."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, set[asyncio.Future[RunResult]]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(
+        self, operation: GetRun, principal: Principal, read: Callable[[], Awaitable[RunResult]]
+    ) -> RunResult:
+        """The run as soon as it is what the call waits for, or as it is when its time is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + min(operation.wait_ms, LONGEST_WAIT_MS) / 1000
+        while True:
+            news: asyncio.Future[RunResult] = loop.create_future()
+            self._waiting[operation.id].add(news)
+            try:
+                result = await read()
+                left = deadline - loop.time()
+                if _satisfies(result, operation) or left <= 0:
+                    return result
+                await asyncio.wait((news,), timeout=left)
+                if news.done() and _satisfies(news.result(), operation):
+                    return news.result()
+            finally:
+                self._drop(operation.id, news)
+
+    def _drop(self, run_id: str, news: asyncio.Future[RunResult]) -> None:
+        waiting = self._waiting.get(run_id)
+        if waiting is not None:
+            waiting.discard(news)
+            if not waiting:
+                del self._waiting[run_id]
+
+    def tell(self, batch: Batch) -> None:
+        """Pass on what a batch has changed."""
+        if not self._waiting:
+            return
+        for run_id in batch.changed & self._waiting.keys():
+            result = _result(batch.runs[run_id], batch)
+            for news in self._waiting.pop(run_id):
+                if not news.done():
+                    news.set_result(result)
+
+    def refresh(self) -> None:
+        """Let everybody look again: another process has committed."""
+        for waiting in self._waiting.values():
+            for news in waiting:
+                if not news.done():
+                    news.cancel()
+
+
+def _satisfies(result: RunResult, operation: GetRun) -> bool:
+    if operation.after_revision is None:
+        return result.ended
+    return result.run.revision > operation.after_revision or result.ended
+
+
+def _result(run: Run, batch: Batch) -> RunResult:
+    view = view_of(run, batch.waits.get(run.id, ()))
+    if run.state.status not in TERMINAL:
+        return RunResult(run=view)
+    result = batch.results[run.id]
+    if isinstance(result, bytes):
+        return RunResult(run=view, output=result)
+    return RunResult(run=view, failure=result)
+
+
+class ClaimWatchers:
+    """Claims that found nothing and may wait."""
+
+    def __init__(self, submit: Callable[[Ask], None]) -> None:
+        self._submit = submit
+        self._waiting: dict[Ask, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def matching(self, batch: Batch) -> list[Ask]:
+        """Those that a batch's newly ready runs may satisfy: served in the same transaction."""
+        if not batch.readied or not self._waiting:
+            return []
+        return [ask for ask in self._waiting if _serves(ask, batch)]
+
+    def settle(self, committed: Committed) -> None:
+        """Keep waiting what found nothing; forget what is answered."""
+        for ask, (answer, error) in list(committed.answers.items()):
+            if not isinstance(ask.operation, ClaimRuns):
+                continue
+            if error is None and is_empty(answer) and self._may_wait(ask):
+                del committed.answers[ask]
+                continue
+            timer = self._waiting.pop(ask, None)
+            if timer is not None:
+                timer.cancel()
+
+    def _may_wait(self, ask: Ask) -> bool:
+        assert isinstance(ask.operation, ClaimRuns)
+        if ask in self._waiting:
+            return True
+        wait_ms = min(ask.operation.wait_ms, LONGEST_WAIT_MS)
+        if wait_ms <= 0:
+            return False
+        loop = asyncio.get_running_loop()
+        self._waiting[ask] = loop.call_later(wait_ms / 1000, self._give_up, ask)
+        return True
+
+    def _give_up(self, ask: Ask) -> None:
+        if self._waiting.pop(ask, None) is not None:
+            ask.reply(Claims(), None)
+
+    def refresh(self) -> None:
+        """Let everybody look again."""
+        waiting, self._waiting = self._waiting, {}
+        for ask, timer in waiting.items():
+            timer.cancel()
+            self._submit(ask)
+
+    def withdraw(self, incarnation: str) -> None:
+        """Answer the waiting claims of a worker that leaves: it must be given nothing any more."""
+        for ask in list(self._waiting):
+            operation = ask.operation
+            if isinstance(operation, ClaimRuns) and operation.incarnation == incarnation:
+                self._waiting.pop(ask).cancel()
+                ask.reply(Claims(), None)
+
+
+def _serves(ask: Ask, batch: Batch) -> bool:
+    operation = ask.operation
+    assert isinstance(operation, ClaimRuns)
+    return any(
+        (ask.principal.namespace, offer.workflow, offer.version, shard) in batch.readied
+        for offer in operation.offers
+        for shard in operation.shards or ("",)
+    )
+
+
+class NewsWatchers:
+    """Workers that listen for facts about the runs they execute."""
+
+    def __init__(self) -> None:
+        self._cursors: dict[str, int] = {}
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def cursor(self, incarnation: str) -> int:
+        """Changes whenever there may be news; differs between processes."""
+        return self._cursors.setdefault(incarnation, SYSTEM.wall())
+
+    async def wait(self, incarnation: str, cursor: int, wait_ms: int) -> int:
+        """The cursor once it differs from the given one, or when the time is over."""
+        if self.cursor(incarnation) == cursor and wait_ms > 0:
+            event = self._waiting.setdefault(incarnation, asyncio.Event())
+            try:
+                async with asyncio.timeout(min(wait_ms, LONGEST_WAIT_MS) / 1000):
+                    await event.wait()
+            except TimeoutError:
+                self._waiting.pop(incarnation, None)
+        return self.cursor(incarnation)
+
+    def tell(self, batch: Batch) -> None:
+        """Wake the workers that a batch concerns."""
+        for incarnation in batch.told | batch.lost:
+            self._ring(incarnation)
+
+    def refresh(self) -> None:
+        """Let everybody look again."""
+        for incarnation in list(self._waiting):
+            self._ring(incarnation)
+
+    def _ring(self, incarnation: str) -> None:
+        self._cursors[incarnation] = self.cursor(incarnation) + 1
+        event = self._waiting.pop(incarnation, None)
+        if event is not None:
+            event.set()
+
+    def forget(self, incarnation: str) -> None:
+        """The worker has left."""
+        self._cursors.pop(incarnation, None)
+        self._waiting.pop(incarnation, None)

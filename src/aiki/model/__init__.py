@@ -1,0 +1,1 @@
+"""Records: what Aiki knows about runs, tasks, events and workers; the wire format too."""

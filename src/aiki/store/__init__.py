@@ -1,0 +1,1 @@
+"""The database: the only truth. A store takes and returns lists of records, never SQL."""

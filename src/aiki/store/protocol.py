@@ -1,0 +1,304 @@
+"""What a database must do for the engine: about fifty domain verbs over lists of records.
+
+A verb that loads answers what exists; what is missing is left out. A verb that saves takes the
+whole list in one statement. Everything inside one `transact` is one transaction: all of it is
+durable when it returns, or nothing happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+from aiki.clock import Instant
+from aiki.model.audit import AuditRecord
+from aiki.model.failure import Failure
+from aiki.model.run import Run, Transition
+from aiki.model.task import AttemptStatus, Decision, Divergence, Entry, Fact, TaskAttempt, Wait
+from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
+from aiki.operations.runs import RunQuery
+from aiki.operations.work import ChildRef, Offer
+
+R = TypeVar("R")
+RunAttempt = tuple[str, int]
+"""A run's id and the number of its attempt."""
+
+
+class Reference(NamedTuple):
+    """A user's own name for a run: unique in its namespace and workflow."""
+
+    namespace: str
+    workflow: str
+    reference_id: str
+
+
+class EventKey(NamedTuple):
+    """A sender's key: the same key is the same event."""
+
+    run_id: str
+    name: str
+    key: str
+
+
+class Ready(NamedTuple):
+    """A run that may be claimed: its row in the outbox."""
+
+    run: Run
+    ready_at: Instant
+    alone: bool
+    fingerprint: str | None = None
+    """Offered only to workers with this source."""
+
+
+class Held(NamedTuple):
+    """A run that the database shows as claimed."""
+
+    run_id: str
+    epoch: int
+    claim_id: str | None
+
+
+class EntryRow(NamedTuple):
+    """An entry and the run's attempt that it belongs to."""
+
+    run_id: str
+    attempt: int
+    entry: Entry
+
+
+class AttemptRow(NamedTuple):
+    """A task attempt and the run's attempt that it belongs to."""
+
+    run_id: str
+    attempt: int
+    record: TaskAttempt
+
+
+class Consumed(NamedTuple):
+    """A fact that an entry takes."""
+
+    number: int
+    attempt: int
+    fact_id: str
+    run_id: str
+
+
+class Transaction(Protocol):
+    """One transaction's view of the database."""
+
+    async def now(self) -> Instant:
+        """The instant of this transaction, read once and after its locks; never goes back."""
+        ...
+
+    # Runs
+
+    async def load_runs(self, ids: Iterable[str]) -> list[Run]:
+        """These runs, locked in the order of their ids where the database locks rows."""
+        ...
+
+    async def find_references(self, keys: Iterable[Reference]) -> dict[Reference, str]:
+        """The ids of the runs that users named so."""
+        ...
+
+    async def insert_runs(self, runs: Sequence[Run]) -> None: ...
+
+    async def update_states(self, runs: Sequence[Run]) -> None: ...
+
+    async def insert_payloads(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
+        """Rows of run id, kind (`input`, `output`, `failure`) and bytes; the last one stays."""
+        ...
+
+    async def load_payloads(self, ids: Iterable[str], kind: str) -> dict[str, bytes]: ...
+
+    async def insert_transitions(self, rows: Sequence[Transition]) -> None: ...
+
+    async def load_transitions(self, run_id: str) -> list[Transition]: ...
+
+    async def descendants(self, ids: Iterable[str]) -> list[str]:
+        """Unfinished children of these runs, their children, and so on."""
+        ...
+
+    async def due_runs(self, now: Instant, limit: int) -> list[str]: ...
+
+    async def next_wake(self) -> Instant | None: ...
+
+    async def list_runs(
+        self, namespace: str, query: RunQuery, limit: int, cursor: str | None
+    ) -> list[str]: ...
+
+    async def expired_runs(self, ended_before: Instant, limit: int) -> list[str]: ...
+
+    async def delete_runs(self, ids: Sequence[str]) -> None: ...
+
+    # What a run recorded, waits for, and was told
+
+    async def insert_entries(self, rows: Sequence[EntryRow]) -> None:
+        """A number that is there already is the same entry, reported again: ignored."""
+        ...
+
+    async def load_entries(self, of: Iterable[RunAttempt]) -> dict[str, list[Entry]]: ...
+
+    async def load_entry_page(
+        self, run_id: str, attempt: int, from_number: int, limit: int
+    ) -> list[Entry]: ...
+
+    async def last_numbers(self, of: Iterable[RunAttempt]) -> dict[str, int]: ...
+
+    async def save_attempts(self, rows: Sequence[AttemptRow]) -> None: ...
+
+    async def close_attempts(
+        self, run_ids: Iterable[str], status: AttemptStatus, now: Instant
+    ) -> None:
+        """End every open attempt of these runs."""
+        ...
+
+    async def load_attempts(self, of: Iterable[RunAttempt]) -> dict[str, list[TaskAttempt]]: ...
+
+    async def replace_waits(self, waits: dict[str, Sequence[Wait]]) -> None:
+        """For each run: these waits instead of those it had."""
+        ...
+
+    async def load_waits(self, run_ids: Iterable[str]) -> dict[str, list[Wait]]: ...
+
+    async def insert_facts(self, facts: Sequence[Fact]) -> None: ...
+
+    async def load_facts(self, run_ids: Iterable[str]) -> dict[str, list[Fact]]:
+        """What nobody has taken yet, oldest first."""
+        ...
+
+    async def find_facts(self, ids: Iterable[str]) -> list[Fact]: ...
+
+    async def find_facts_by_key(self, keys: Iterable[EventKey]) -> dict[EventKey, Fact]: ...
+
+    async def pushed_facts(self, incarnation: str) -> list[Fact]:
+        """Untaken facts of the runs that this worker executes."""
+        ...
+
+    async def consume_facts(self, rows: Sequence[Consumed]) -> None: ...
+
+    async def insert_children(self, rows: Sequence[tuple[str, int, str, str]]) -> None:
+        """Rows of parent id, parent attempt, call key and child id."""
+        ...
+
+    async def load_children(self, of: Iterable[RunAttempt]) -> dict[str, list[ChildRef]]: ...
+
+    async def insert_decision(
+        self, of: RunAttempt, decision: Decision, now: Instant
+    ) -> None: ...
+
+    async def load_decisions(self, of: Iterable[RunAttempt]) -> dict[str, list[Decision]]: ...
+
+    async def save_divergence(self, run_id: str, record: Divergence, now: Instant) -> None: ...
+
+    async def load_divergence(self, run_id: str) -> Divergence | None: ...
+
+    async def diverged_runs(
+        self, namespace: str, spec: WorkflowSpec, limit: int
+    ) -> list[str]: ...
+
+    # Work and workers
+
+    async def insert_outbox(self, rows: Sequence[Ready]) -> None: ...
+
+    async def delete_outbox(self, run_ids: Sequence[str]) -> None: ...
+
+    async def pick_ready(
+        self, namespace: str, offers: Sequence[Offer], shards: Sequence[str], alone: bool, limit: int
+    ) -> list[str]:
+        """Ready runs that these offers serve: by priority, then by age."""
+        ...
+
+    async def any_alone(
+        self, namespace: str, offers: Sequence[Offer], shards: Sequence[str]
+    ) -> bool: ...
+
+    async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]: ...
+
+    async def claimed_by(self, incarnation: str, claim_id: str) -> list[str]: ...
+
+    async def held_runs(self, incarnation: str) -> list[Held]: ...
+
+    async def held_by_many(self, incarnations: Sequence[str], limit: int) -> list[str]: ...
+
+    async def orphans(self, limit: int) -> list[str]:
+        """Running runs whose worker is not alive."""
+        ...
+
+    async def save_worker(
+        self, worker: WorkerView, offers: Sequence[Offer], shards: Sequence[str]
+    ) -> None: ...
+
+    async def renew_worker(
+        self, incarnation: str, stuck: Sequence[str], now: Instant
+    ) -> bool: ...
+
+    async def close_workers(self, incarnations: Sequence[str], status: str) -> None: ...
+
+    async def silent_workers(self, now: Instant) -> list[str]: ...
+
+    async def alive_workers(self) -> dict[str, Instant]:
+        """Incarnations with the ends of their leases."""
+        ...
+
+    async def list_workers(self, namespace: str) -> list[WorkerView]: ...
+
+    async def expire_workers(self, seen_before: Instant) -> None: ...
+
+    async def save_workflow_versions(
+        self, namespace: str, specs: Sequence[WorkflowSpec], now: Instant
+    ) -> None: ...
+
+    async def load_workflow_versions(self, namespace: str) -> list[WorkflowVersion]: ...
+
+    async def save_namespace(self, namespace: str, now: Instant) -> None: ...
+
+    async def insert_audit(self, rows: Sequence[AuditRecord]) -> None: ...
+
+    async def insert_dead_letters(self, rows: Sequence[DeadLetter]) -> None: ...
+
+    async def list_dead_letters(self, namespace: str, limit: int) -> list[DeadLetter]: ...
+
+    async def load_failures(self, ids: Iterable[str]) -> dict[str, Failure]: ...
+
+
+Work = Callable[[Transaction], Awaitable[R]]
+
+
+class Store(Protocol):
+    """A database that keeps runs."""
+
+    name: str
+    schema_version: int
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def transact(self, work: Work[R]) -> R:
+        """Run `work` in one write transaction; the whole of it is repeated on transient errors.
+
+        Raises `StoreUnavailable` when the database cannot answer in time.
+        """
+        ...
+
+    async def read(self, work: Work[R]) -> R:
+        """Run `work` on one consistent snapshot; it must not write."""
+        ...
+
+    async def changed(self) -> bool:
+        """Whether another process committed since the last time this was asked."""
+        ...
+
+    def announce(self, incarnation: str) -> None:
+        """Prove, by something that ends with this process, that the incarnation lives."""
+        ...
+
+    def withdraw(self, incarnation: str) -> None:
+        """End the proof."""
+        ...
+
+    async def dead(self, incarnations: Iterable[str]) -> list[str]:
+        """Those of them whose process is provably gone."""
+        ...

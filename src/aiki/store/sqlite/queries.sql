@@ -1,0 +1,356 @@
+-- begin --
+-- The write lock is taken at once: a deferred transaction that upgrades fails without waiting.
+BEGIN IMMEDIATE;
+
+-- commit --
+COMMIT;
+
+-- rollback --
+ROLLBACK;
+
+-- data_version --
+-- Changes when another connection, so another process, has committed.
+PRAGMA data_version;
+
+-- now --
+-- The one clock: this machine's time plus the testing offset, and never back.
+UPDATE clock SET now_ms = max(now_ms, ?1 + offset_ms) RETURNING now_ms;
+
+-- peek_now --
+SELECT max(now_ms, ?1 + offset_ms) FROM clock;
+
+-- shift_clock --
+UPDATE clock SET offset_ms = offset_ms + ?1;
+
+-- load_runs --
+SELECT id, namespace, workflow, version, shard, priority, reference_id, parent_id, parent_attempt,
+       digest, options, created_at,
+       status, revision, attempt, epoch, holder, claim_id, losses, alone_losses, pause_requested,
+       stop_cause, stop_delivered, retry_pending, due_at, deadline_at, grace_until, started_at,
+       ended_at, command_id, fingerprint
+FROM run WHERE id IN (SELECT value FROM json_each(?1));
+
+-- find_references --
+SELECT r.namespace, r.workflow, r.reference_id, r.id
+FROM json_each(?1) AS wanted
+JOIN run AS r ON r.namespace = wanted.value ->> 0 AND r.workflow = wanted.value ->> 1
+             AND r.reference_id = wanted.value ->> 2;
+
+-- load_facts --
+-- Only what nobody has taken, oldest first.
+SELECT id, run_id, kind, name, at, value, failure, key
+FROM fact
+WHERE run_id IN (SELECT value FROM json_each(?1)) AND consumed_by IS NULL
+ORDER BY run_id, at, id;
+
+-- find_facts_by_key --
+SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.key
+FROM json_each(?1) AS wanted
+JOIN fact AS f ON f.run_id = wanted.value ->> 0 AND f.name = wanted.value ->> 1
+              AND f.key = wanted.value ->> 2;
+
+-- find_facts --
+SELECT id, run_id, kind, name, at, value, failure, key
+FROM fact WHERE id IN (SELECT value FROM json_each(?1));
+
+-- load_waits --
+SELECT run_id, kind, name, due_at FROM wait
+WHERE run_id IN (SELECT value FROM json_each(?1)) ORDER BY run_id, due_at IS NULL, due_at;
+
+-- descendants --
+-- Unfinished children, their children, and so on.
+WITH RECURSIVE below (id) AS (
+    SELECT child_id FROM child WHERE parent_id IN (SELECT value FROM json_each(?1))
+    UNION
+    SELECT c.child_id FROM below AS b JOIN child AS c ON c.parent_id = b.id
+)
+SELECT r.id FROM below AS b JOIN run AS r ON r.id = b.id
+WHERE r.status NOT IN ('completed', 'failed', 'cancelled');
+
+-- insert_runs --
+INSERT INTO run (id, namespace, workflow, version, shard, priority, reference_id, parent_id,
+                 parent_attempt, digest, options, created_at,
+                 status, revision, attempt, epoch, holder, claim_id, losses, alone_losses,
+                 pause_requested, stop_cause, stop_delivered, retry_pending, due_at, deadline_at,
+                 grace_until, started_at, ended_at, command_id, fingerprint, wake_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- update_states --
+UPDATE run SET status = ?1, revision = ?2, attempt = ?3, epoch = ?4, holder = ?5, claim_id = ?6,
+    losses = ?7, alone_losses = ?8, pause_requested = ?9, stop_cause = ?10, stop_delivered = ?11,
+    retry_pending = ?12, due_at = ?13, deadline_at = ?14, grace_until = ?15, started_at = ?16,
+    ended_at = ?17, command_id = ?18, fingerprint = ?19, wake_at = ?20
+WHERE id = ?21;
+
+-- insert_payloads --
+INSERT INTO run_payload (run_id, kind, value) VALUES (?1, ?2, ?3)
+ON CONFLICT (run_id, kind) DO UPDATE SET value = excluded.value;
+
+-- load_payloads --
+SELECT run_id, value FROM run_payload
+WHERE run_id IN (SELECT value FROM json_each(?1)) AND kind = ?2;
+
+-- insert_entries --
+-- The same number again is the same entry, reported twice.
+INSERT OR IGNORE INTO entry (run_id, attempt, number, kind, address, ordinal, at, name, value,
+                             failure, fact_id, due_at, task_attempt, started_at, epoch)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- last_numbers --
+SELECT wanted.value ->> 0,
+       (SELECT max(number) FROM entry
+        WHERE run_id = wanted.value ->> 0 AND attempt = wanted.value ->> 1)
+FROM json_each(?1) AS wanted;
+
+-- load_entries --
+SELECT e.run_id, e.number, e.kind, e.address, e.ordinal, e.at, e.name, e.value, e.failure,
+       e.fact_id, e.due_at, e.task_attempt, e.started_at, e.epoch
+FROM json_each(?1) AS wanted
+JOIN entry AS e ON e.run_id = wanted.value ->> 0 AND e.attempt = wanted.value ->> 1
+ORDER BY e.run_id, e.number;
+
+-- load_entry_page --
+SELECT run_id, number, kind, address, ordinal, at, name, value, failure, fact_id, due_at,
+       task_attempt, started_at, epoch
+FROM entry WHERE run_id = ?1 AND attempt = ?2 AND number >= ?3
+ORDER BY number LIMIT ?4;
+
+-- save_attempts --
+-- A terminal attempt stays as it is.
+INSERT INTO task_attempt (run_id, attempt, address, ordinal, number, name, status, started_at,
+                          ended_at, due_at, failure, epoch, at_most_once)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id, attempt, address, ordinal, number) DO UPDATE
+SET status = excluded.status, ended_at = excluded.ended_at, due_at = excluded.due_at,
+    failure = excluded.failure
+WHERE task_attempt.status = 'running';
+
+-- close_attempts --
+UPDATE task_attempt SET status = ?1, ended_at = ?2
+WHERE run_id IN (SELECT value FROM json_each(?3)) AND status = 'running';
+
+-- load_attempts --
+SELECT t.run_id, t.address, t.ordinal, t.name, t.number, t.status, t.started_at, t.ended_at,
+       t.due_at, t.failure, t.epoch, t.at_most_once
+FROM json_each(?1) AS wanted
+JOIN task_attempt AS t ON t.run_id = wanted.value ->> 0 AND t.attempt = wanted.value ->> 1
+ORDER BY t.run_id, t.address, t.ordinal, t.number;
+
+-- delete_waits --
+DELETE FROM wait WHERE run_id IN (SELECT value FROM json_each(?1));
+
+-- insert_waits --
+INSERT INTO wait (run_id, kind, name, due_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (run_id, kind, name) DO UPDATE SET due_at = min(due_at, excluded.due_at);
+
+-- insert_facts --
+INSERT INTO fact (id, run_id, kind, name, at, value, failure, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- consume_facts --
+UPDATE fact SET consumed_by = ?1, consumed_attempt = ?2
+WHERE id = ?3 AND run_id = ?4 AND consumed_by IS NULL;
+
+-- insert_children --
+INSERT OR IGNORE INTO child (parent_id, parent_attempt, key, child_id) VALUES (?, ?, ?, ?);
+
+-- load_children --
+SELECT c.parent_id, c.key, c.child_id
+FROM json_each(?1) AS wanted
+JOIN child AS c ON c.parent_id = wanted.value ->> 0 AND c.parent_attempt = wanted.value ->> 1;
+
+-- count_children --
+SELECT wanted.value ->> 0, (SELECT count(*) FROM child WHERE parent_id = wanted.value ->> 0)
+FROM json_each(?1) AS wanted;
+
+-- insert_transitions --
+INSERT INTO transition (run_id, revision, status, reason, at, attempt, epoch, worker)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- insert_outbox --
+INSERT INTO outbox (run_id, namespace, workflow, version, shard, priority, ready_at, alone,
+                    fingerprint)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- delete_outbox --
+DELETE FROM outbox WHERE run_id IN (SELECT value FROM json_each(?1));
+
+-- pick_ready --
+-- Each queue is read in its own order up to the limit, then they are merged: one queue's length
+-- does not cost another's claim.
+SELECT o.run_id
+FROM json_each(?1) AS queue
+JOIN outbox AS o ON o.run_id IN (
+    SELECT run_id FROM outbox
+    WHERE namespace = ?2 AND workflow = queue.value ->> 0 AND version = queue.value ->> 1
+      AND shard = queue.value ->> 2 AND alone = ?3
+      AND (fingerprint IS NULL OR fingerprint = queue.value ->> 3)
+    ORDER BY priority DESC, ready_at, run_id LIMIT ?4)
+ORDER BY o.priority DESC, o.ready_at, o.run_id LIMIT ?4;
+
+-- any_alone --
+SELECT EXISTS (
+    SELECT 1 FROM json_each(?1) AS queue JOIN outbox AS o
+    ON o.namespace = ?2 AND o.workflow = queue.value ->> 0 AND o.version = queue.value ->> 1
+       AND o.shard = queue.value ->> 2 AND o.alone = 1);
+
+-- stale_outbox --
+SELECT run_id FROM outbox WHERE ready_at <= ?1 LIMIT ?2;
+
+-- claimed_by --
+SELECT id FROM run WHERE holder = ?1 AND status = 'running' AND claim_id = ?2;
+
+-- held_runs --
+SELECT id, epoch, claim_id, started_at FROM run WHERE holder = ?1 AND status = 'running';
+
+-- held_by_many --
+SELECT id FROM run WHERE status = 'running' AND holder IN (SELECT value FROM json_each(?1))
+LIMIT ?2;
+
+-- orphans --
+-- Running, but its holder is unknown or no longer alive: an anti-join, so that no row is missed.
+SELECT r.id FROM run AS r LEFT JOIN worker AS w ON w.incarnation = r.holder AND w.status = 'alive'
+WHERE r.status = 'running' AND w.incarnation IS NULL LIMIT ?1;
+
+-- pushed_facts --
+SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.key
+FROM run AS r JOIN fact AS f ON f.run_id = r.id AND f.consumed_by IS NULL
+WHERE r.holder = ?1 AND r.status = 'running'
+ORDER BY f.at, f.id;
+
+-- due_runs --
+SELECT id FROM run WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2;
+
+-- next_wake --
+SELECT min(wake_at) FROM run WHERE wake_at IS NOT NULL;
+
+-- diverged_runs --
+-- Of a version, those that this source has not met yet.
+SELECT r.id FROM run AS r
+WHERE r.namespace = ?1 AND r.workflow = ?2 AND r.version = ?3 AND r.status = 'diverged'
+  AND NOT EXISTS (SELECT 1 FROM divergence AS d WHERE d.run_id = r.id AND d.fingerprint = ?4)
+LIMIT ?5;
+
+-- insert_decision --
+INSERT INTO decision (run_id, attempt, sequence, decision, at)
+VALUES (?1, ?2, (SELECT count(*) + 1 FROM decision WHERE run_id = ?1 AND attempt = ?2), ?3, ?4);
+
+-- load_decisions --
+SELECT d.run_id, d.decision
+FROM json_each(?1) AS wanted
+JOIN decision AS d ON d.run_id = wanted.value ->> 0 AND d.attempt = wanted.value ->> 1
+ORDER BY d.run_id, d.sequence;
+
+-- save_divergence --
+INSERT INTO divergence (run_id, fingerprint, at, divergence) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (run_id, fingerprint) DO UPDATE
+SET at = excluded.at, divergence = excluded.divergence;
+
+-- load_divergence --
+SELECT divergence FROM divergence WHERE run_id = ?1 ORDER BY at DESC, fingerprint LIMIT 1;
+
+-- save_worker --
+INSERT INTO worker (incarnation, namespace, name, status, lease_ms, lease_until, registered_at,
+                    seen_at, offers, shards, stuck)
+VALUES (?1, ?2, ?3, 'alive', ?4, ?5, ?6, ?6, ?7, ?8, '[]')
+ON CONFLICT (incarnation) DO UPDATE
+SET status = 'alive', lease_until = excluded.lease_until, seen_at = excluded.seen_at,
+    offers = excluded.offers;
+
+-- renew_worker --
+UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive', stuck = ?2
+WHERE incarnation = ?3 AND status <> 'stopped' RETURNING incarnation;
+
+-- close_workers --
+UPDATE worker SET status = ?1 WHERE incarnation IN (SELECT value FROM json_each(?2));
+
+-- silent_workers --
+SELECT incarnation FROM worker WHERE status = 'alive' AND lease_until < ?1;
+
+-- alive_workers --
+SELECT incarnation, lease_until FROM worker WHERE status = 'alive';
+
+-- save_workflow_version --
+INSERT INTO workflow_version (namespace, name, version, fingerprint, spec, first_seen_at,
+                              last_seen_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
+ON CONFLICT (namespace, name, version) DO UPDATE
+SET fingerprint = excluded.fingerprint, spec = excluded.spec,
+    last_seen_at = excluded.last_seen_at;
+
+-- load_workflow_versions --
+SELECT namespace, spec, first_seen_at, last_seen_at FROM workflow_version WHERE namespace = ?1
+ORDER BY name, version;
+
+-- save_namespace --
+INSERT OR IGNORE INTO namespace (name, created_at) VALUES (?1, ?2);
+
+-- insert_audit --
+INSERT INTO audit (id, at, namespace, principal, operation, object_id, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- insert_dead_letters --
+INSERT INTO dead_letter (id, namespace, run_id, reason, at, detail) VALUES (?, ?, ?, ?, ?, ?);
+
+-- list_dead_letters --
+SELECT id, namespace, run_id, reason, at, detail FROM dead_letter
+WHERE namespace = ?1 ORDER BY id DESC LIMIT ?2;
+
+-- list_runs --
+SELECT id FROM run
+WHERE namespace = ?1 AND (?2 IS NULL OR id < ?2)
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6)
+  AND (?7 IS NULL OR parent_id = ?7)
+ORDER BY id DESC LIMIT ?8;
+
+-- load_transitions --
+SELECT run_id, revision, status, reason, at, attempt, epoch, worker FROM transition
+WHERE run_id = ?1 ORDER BY revision;
+
+-- list_workers --
+SELECT w.incarnation, w.name, w.namespace, w.status, w.lease_ms, w.lease_until, w.registered_at,
+       w.seen_at,
+       (SELECT count(*) FROM run WHERE holder = w.incarnation AND status = 'running'), w.stuck
+FROM worker AS w WHERE w.namespace = ?1
+ORDER BY w.status <> 'alive', w.seen_at DESC LIMIT 1000;
+
+-- expired_runs --
+-- Ended long ago, and no live parent still has to record the end.
+SELECT r.id FROM run AS r LEFT JOIN run AS p ON p.id = r.parent_id
+WHERE r.ended_at < ?1 AND (p.id IS NULL OR p.ended_at IS NOT NULL)
+LIMIT ?2;
+
+-- delete_run --
+DELETE FROM run WHERE id = ?1;
+-- delete_run_payload --
+DELETE FROM run_payload WHERE run_id = ?1;
+-- delete_run_entry --
+DELETE FROM entry WHERE run_id = ?1;
+-- delete_run_attempt --
+DELETE FROM task_attempt WHERE run_id = ?1;
+-- delete_run_fact --
+DELETE FROM fact WHERE run_id = ?1;
+-- delete_run_child --
+DELETE FROM child WHERE parent_id = ?1;
+-- delete_run_transition --
+DELETE FROM transition WHERE run_id = ?1;
+-- delete_run_decision --
+DELETE FROM decision WHERE run_id = ?1;
+-- delete_run_divergence --
+DELETE FROM divergence WHERE run_id = ?1;
+
+-- expired_workers --
+DELETE FROM worker WHERE status <> 'alive' AND seen_at < ?1;
+
+-- schema_version --
+SELECT max(version) FROM schema_migration;
+
+-- has_schema --
+SELECT count(*) FROM sqlite_master WHERE name = 'schema_migration';
+
+-- record_migration --
+INSERT INTO schema_migration (version, name, applied_at) VALUES (?1, ?2, ?3);
+
+-- start_clock --
+INSERT INTO clock (one, now_ms, offset_ms) VALUES (1, ?1, 0);

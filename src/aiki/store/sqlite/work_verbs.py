@@ -1,0 +1,147 @@
+"""SQLite's verbs on ready work, workers, and what operators look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from aiki.clock import Instant
+from aiki.model.audit import AuditRecord
+from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
+from aiki.operations.work import Offer
+from aiki.store.protocol import Held, Ready
+from aiki.store.sqlite import rows
+from aiki.store.sqlite.memo_verbs import MemoVerbs
+
+
+def _queues(offers: Sequence[Offer], shards: Sequence[str]) -> str:
+    return rows.ids_json(
+        (offer.workflow, offer.version, shard, offer.fingerprint)
+        for offer in offers
+        for shard in shards or ("",)
+    )
+
+
+class SqliteTransaction(MemoVerbs):
+    """All verbs; the last layer holds those on outbox, workers and catalogue."""
+
+    async def insert_outbox(self, ready: Sequence[Ready]) -> None:
+        self._sql.many(
+            "insert_outbox",
+            [
+                (r.id, r.namespace, r.workflow, r.version, r.shard, r.priority, at, alone, fp)
+                for r, at, alone, fp in ready
+            ],
+        )
+
+    async def delete_outbox(self, run_ids: Sequence[str]) -> None:
+        self._sql.run("delete_outbox", rows.ids_json(run_ids))
+
+    async def pick_ready(
+        self, namespace: str, offers: Sequence[Offer], shards: Sequence[str], alone: bool, limit: int
+    ) -> list[str]:
+        found = self._sql.rows("pick_ready", _queues(offers, shards), namespace, alone, limit)
+        return [row[0] for row in found]
+
+    async def any_alone(
+        self, namespace: str, offers: Sequence[Offer], shards: Sequence[str]
+    ) -> bool:
+        return bool(self._sql.one("any_alone", _queues(offers, shards), namespace))
+
+    async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]:
+        return [row[0] for row in self._sql.rows("stale_outbox", ready_before, limit)]
+
+    async def claimed_by(self, incarnation: str, claim_id: str) -> list[str]:
+        return [row[0] for row in self._sql.rows("claimed_by", incarnation, claim_id)]
+
+    async def held_runs(self, incarnation: str) -> list[Held]:
+        return [Held(*row[:3]) for row in self._sql.rows("held_runs", incarnation)]
+
+    async def held_by_many(self, incarnations: Sequence[str], limit: int) -> list[str]:
+        found = self._sql.rows("held_by_many", rows.ids_json(incarnations), limit)
+        return [row[0] for row in found]
+
+    async def orphans(self, limit: int) -> list[str]:
+        return [row[0] for row in self._sql.rows("orphans", limit)]
+
+    async def save_worker(
+        self, worker: WorkerView, offers: Sequence[Offer], shards: Sequence[str]
+    ) -> None:
+        self._sql.run(
+            "save_worker", worker.incarnation, worker.namespace, worker.name, worker.lease_ms,
+            worker.lease_until, worker.seen_at, rows.encode_json(offers),
+            rows.encode_json(shards),
+        )  # fmt: skip
+
+    async def renew_worker(self, incarnation: str, stuck: Sequence[str], now: Instant) -> bool:
+        renewed = self._sql.rows("renew_worker", now, rows.encode_json(stuck), incarnation)
+        return bool(renewed)
+
+    async def close_workers(self, incarnations: Sequence[str], status: str) -> None:
+        self._sql.run("close_workers", status, rows.ids_json(incarnations))
+
+    async def silent_workers(self, now: Instant) -> list[str]:
+        return [row[0] for row in self._sql.rows("silent_workers", now)]
+
+    async def alive_workers(self) -> dict[str, Instant]:
+        return dict(self._sql.rows("alive_workers"))
+
+    async def list_workers(self, namespace: str) -> list[WorkerView]:
+        return [
+            WorkerView(
+                incarnation=row[0], name=row[1], namespace=row[2], status=row[3],
+                lease_ms=row[4], lease_until=row[5], registered_at=row[6], seen_at=row[7],
+                running=row[8], stuck=msgspec.json.decode(row[9], type=tuple[str, ...]),
+            )  # fmt: skip
+            for row in self._sql.rows("list_workers", namespace)
+        ]
+
+    async def expire_workers(self, seen_before: Instant) -> None:
+        self._sql.run("expired_workers", seen_before)
+
+    async def save_workflow_versions(
+        self, namespace: str, specs: Sequence[WorkflowSpec], now: Instant
+    ) -> None:
+        self._sql.many(
+            "save_workflow_version",
+            [
+                (namespace, s.name, s.version, s.fingerprint, rows.encode_json(s), now)
+                for s in specs
+            ],
+        )
+
+    async def load_workflow_versions(self, namespace: str) -> list[WorkflowVersion]:
+        return [
+            WorkflowVersion(
+                namespace=row[0], spec=msgspec.json.decode(row[1], type=WorkflowSpec),
+                first_seen_at=row[2], last_seen_at=row[3],
+            )  # fmt: skip
+            for row in self._sql.rows("load_workflow_versions", namespace)
+        ]
+
+    async def save_namespace(self, namespace: str, now: Instant) -> None:
+        self._sql.run("save_namespace", namespace, now)
+
+    async def insert_audit(self, records: Sequence[AuditRecord]) -> None:
+        self._sql.many(
+            "insert_audit",
+            [
+                (a.id, a.at, a.namespace, a.principal, a.operation, a.object_id, a.detail)
+                for a in records
+            ],
+        )
+
+    async def insert_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        self._sql.many(
+            "insert_dead_letters",
+            [(d.id, d.namespace, d.run_id, d.reason, d.at, d.detail) for d in letters],
+        )
+
+    async def list_dead_letters(self, namespace: str, limit: int) -> list[DeadLetter]:
+        return [
+            DeadLetter(
+                id=row[0], namespace=row[1], run_id=row[2], reason=row[3], at=row[4], detail=row[5]
+            )
+            for row in self._sql.rows("list_dead_letters", namespace, limit)
+        ]

@@ -1,0 +1,455 @@
+"""Canonical form 1: the one sequence of bytes that stands for a value, in every process, forever.
+
+Addresses and recorded arguments are made of these bytes, so a change of them is a new form.
+Members are JSON texts; a text equal to the text of a field's default is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from json import loads
+from json.encoder import encode_basestring as _quote
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from aiki.errors import LimitExceeded, PayloadError
+from aiki.model import limits
+
+FORM = 1
+
+_EXACT = 2**53
+_CHANGING = (date, time, UUID)
+_USE = "use a dataclass, TypedDict, msgspec.Struct or pydantic model"
+
+_Writer = Callable[[Any, int], str]
+
+
+class _Refused(Exception):  # noqa: N818  (never leaves this module)
+    """A value without canonical form, collecting the way to it from the inside out."""
+
+    def __init__(self, reason: str, error: type[PayloadError | LimitExceeded] = PayloadError):
+        super().__init__(reason)
+        self.error = error
+        self.steps: list[object] = []
+
+
+def encode(value: object, where: str = "value") -> bytes:
+    """The canonical bytes of `value`; `where` names it in PayloadError and LimitExceeded."""
+    text = ""
+    try:
+        text = _text(value, limits.PAYLOAD_DEPTH)
+        data = text.encode()
+    except _Refused as refused:
+        raise refused.error(f"{_path(where, refused.steps[::-1])}{refused}") from None
+    except UnicodeEncodeError:
+        steps = _surrogate(loads(text)) or []
+        reason = "a lone surrogate cannot be encoded; decode the text with errors='replace'"
+        raise PayloadError(f"{_path(where, steps)}{reason}") from None
+    except RecursionError:
+        raise LimitExceeded(f"{_path(where, ())}too deep for this thread's stack") from None
+    if len(data) > limits.PAYLOAD_BYTES:
+        raise LimitExceeded(
+            f"{_path(where, ())}takes {len(data)} bytes, the limit is {limits.PAYLOAD_BYTES}; "
+            "keep it in a file or a table and pass its name"
+        )
+    return data
+
+
+def _path(where: str, steps: Iterable[object]) -> str:
+    for step in steps:
+        if isinstance(step, str) and step.isidentifier():
+            where += f".{step}" if where else step
+        else:
+            where += f"[{step!r}]"
+    return f"{where}: " if where else ""
+
+
+def _surrogate(plain: object) -> list[object] | None:
+    """The way to the first lone surrogate in parsed canonical text."""
+    if isinstance(plain, str):
+        return [] if any("\ud800" <= char <= "\udfff" for char in plain) else None
+    if isinstance(plain, dict):
+        for key, item in plain.items():
+            inner = _surrogate(key) if _surrogate(item) is None else _surrogate(item)
+            if inner is not None:
+                return [key[1:] if key.startswith("$$") else key, *inner]
+    if isinstance(plain, list):
+        for index, item in enumerate(plain):
+            if (inner := _surrogate(item)) is not None:
+                return [index, *inner]
+    return None
+
+
+def _text(value: object, room: int) -> str:
+    kind = type(value)
+    return (_WRITERS.get(kind) or _writer_of(kind))(value, room)
+
+
+def _enter(room: int) -> int:
+    if room <= 0:
+        depth = limits.PAYLOAD_DEPTH
+        reason = f"nested more than {depth} levels deep, or contains itself; flatten it"
+        raise _Refused(reason, LimitExceeded)
+    return room - 1
+
+
+# Plain values
+
+
+def _string(value: str, room: int) -> str:
+    return _quote(value)
+
+
+def _boolean(value: bool, room: int) -> str:
+    return "true" if value else "false"
+
+
+def _integer(value: int, room: int) -> str:
+    if -_EXACT <= value <= _EXACT:
+        return int.__repr__(value)
+    try:
+        return f'{{"$int":"{int.__repr__(value)}"}}'
+    except ValueError:  # Python's own guard: sys.set_int_max_str_digits
+        raise _Refused("this integer has too many digits; send it as bytes") from None
+
+
+def _float(value: float, room: int) -> str:
+    if math.isfinite(value):
+        return float.__repr__(value)
+    name = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    raise _Refused(f"{name} is no JSON number; use None or a string")
+
+
+def _decimal(value: Decimal, room: int) -> str:
+    if value.is_finite():
+        return f'"{value}"'
+    raise _Refused(f"Decimal {value} is no number; use None or a string")
+
+
+def _datetime(value: datetime, room: int) -> str:
+    if value.utcoffset() is None:
+        return f'"{value.replace(tzinfo=None).isoformat()}"'
+    try:
+        return f'"{value.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"'
+    except OverflowError:
+        raise _Refused(f"{value} lies outside the years 1 to 9999 in UTC") from None
+
+
+def _date(value: date, room: int) -> str:
+    return f'"{value.isoformat()}"'
+
+
+def _time(value: time, room: int) -> str:
+    if value.tzinfo is None:
+        return f'"{value.isoformat()}"'
+    offset = value.utcoffset()
+    if offset is None:
+        raise _Refused(f"a time without a date has no offset in {value.tzinfo}; use a datetime")
+    if offset.seconds % 60 or offset.microseconds:
+        raise _Refused("its offset is not in whole minutes; use a datetime")
+    return f'"{value.isoformat()}"' if offset else f'"{value.replace(tzinfo=None).isoformat()}Z"'
+
+
+def _timedelta(value: timedelta, room: int) -> str:
+    sign, span = ("-", -value) if value.days < 0 and value != timedelta.min else ("", value)
+    if span.days < 0:  # its negation is out of Python's range
+        return f'"-P{-span.days}D"'
+    seconds = str(span.seconds) if span.seconds else ""
+    if span.microseconds:
+        seconds = f"{span.seconds}.{span.microseconds:06d}".rstrip("0")
+    return f'"{sign}P{span.days}D{f"T{seconds}S" if seconds else ""}"'
+
+
+def _uuid(value: UUID, room: int) -> str:
+    return f'"{value}"'
+
+
+def _bytes(value: bytes | bytearray | memoryview, room: int) -> str:
+    return f'"{base64.b64encode(value).decode()}"'
+
+
+def _enum(value: Enum, room: int) -> str:
+    return _text(value.value, room)
+
+
+# Collections
+
+
+def _array(value: Iterable[object], room: int) -> str:
+    room = _enter(room)
+    parts: list[str] = []
+    try:
+        for item in value:
+            kind = type(item)
+            parts.append((_WRITERS.get(kind) or _writer_of(kind))(item, room))
+    except _Refused as refused:
+        refused.steps.append(len(parts))
+        raise
+    return f"[{','.join(parts)}]"
+
+
+def _set(value: Iterable[object], room: int) -> str:
+    room = _enter(room)
+    return f"[{','.join(sorted([_text(item, room) for item in value]))}]"
+
+
+def _mapping(value: dict[Any, object], room: int) -> str:
+    room = _enter(room)
+    try:
+        keys = sorted(value)
+        usual = "$" not in "".join(keys)
+    except TypeError:  # keys that are no text, or of several types
+        usual = False
+    if not usual:
+        value = _named(value)
+        keys = sorted(value)
+    parts: list[str] = []
+    try:
+        for key in keys:
+            item = value[key]
+            kind = type(item)
+            parts.append(f"{_quote(key)}:{(_WRITERS.get(kind) or _writer_of(kind))(item, room)}")
+    except _Refused as refused:
+        key = keys[len(parts)]
+        refused.steps.append(key[1:] if key[:2] == "$$" else key)
+        raise
+    return f"{{{','.join(parts)}}}"
+
+
+def _named(value: dict[Any, object]) -> dict[str, object]:
+    """The items under their written keys; a first "$" is doubled, for one "$" marks a tag."""
+    named: dict[str, object] = {}
+    for key, item in value.items():
+        try:
+            name = _escaped(key if isinstance(key, str) else _key(key))
+            if name in named:
+                raise _Refused("two keys of this dict are written alike; use keys of one type")
+        except _Refused as refused:
+            refused.steps.append(key)
+            raise
+        named[name] = item
+    return named
+
+
+def _escaped(name: str) -> str:
+    return f"${name}" if name[:1] == "$" else name
+
+
+def _key(key: object) -> str:
+    if isinstance(key, Enum):
+        return key.value if isinstance(key.value, str) else _key(key.value)
+    if isinstance(key, int) and not isinstance(key, bool):
+        return int.__repr__(key)
+    if isinstance(key, float | Decimal | datetime | date | time | timedelta | UUID | bytes):
+        return _text(key, 1).strip('"')
+    raise _Refused(f"{_name(type(key))} cannot be a key; use str, int, an enum or UUID")
+
+
+# Objects with declared fields
+
+
+class _Field(NamedTuple):
+    attribute: str
+    label: str
+    """The written name with its colon; empty in an array."""
+    default: str | None
+    """The text to leave out, None if there is no default or it changes by itself."""
+
+
+_NO_DEFAULT = (msgspec.NODEFAULT, dataclasses.MISSING)
+
+
+def _field(attribute: str, name: str | None, default: object, factory: object = None) -> _Field:
+    label = "" if name is None else f"{_quote(_escaped(name))}:"
+    absent = any(default is mark for mark in _NO_DEFAULT)
+    return _Field(attribute, label, _factory_text(factory) if absent else _default_text(default))
+
+
+def _default_text(default: object) -> str | None:
+    try:
+        return _text(default, limits.PAYLOAD_DEPTH)
+    except _Refused:
+        return None
+
+
+def _factory_text(factory: Any) -> str | None:
+    """A factory that may answer differently tomorrow or elsewhere is no default to leave out."""
+    if not callable(factory):
+        return None
+    first = factory()
+    text = _default_text(first)
+    same = text == _default_text(factory())
+    return text if same and not isinstance(first, _CHANGING) else None
+
+
+def _members(value: object, fields: tuple[_Field, ...], room: int) -> list[str | None]:
+    """The text of each field with its label, None where it equals the default."""
+    texts: list[str | None] = []
+    try:
+        for attribute, label, default in fields:
+            item = getattr(value, attribute)
+            kind = type(item)
+            if item is msgspec.UNSET and label:
+                texts.append(None)
+                continue
+            text = (_WRITERS.get(kind) or _writer_of(kind))(item, room)
+            texts.append(None if text == default else label + text)
+    except _Refused as refused:
+        refused.steps.append(fields[len(texts)].attribute)
+        raise
+    except AttributeError:
+        raise _Refused(f"its field {fields[len(texts)].attribute} has no value; set it") from None
+    return texts
+
+
+def _object_writer(fields: tuple[_Field, ...], tag: tuple[str, str] | None = None) -> _Writer:
+    """Fields sorted by written name; `tag` is a written name and a value's text."""
+    tagged = (_Field("", f"{_quote(_escaped(tag[0]))}:", None),) if tag else ()
+    order = tuple(sorted(fields + tagged, key=lambda field: loads(field.label[:-1])))
+    place = order.index(tagged[0]) if tagged else 0
+    own = tuple(field for field in order if field.attribute)
+    mark = [tagged[0].label + tag[1]] if tag else []
+
+    def write(value: object, room: int) -> str:
+        texts = _members(value, own, _enter(room))
+        if mark:
+            texts[place:place] = mark
+        return f"{{{','.join([text for text in texts if text is not None])}}}"
+
+    return write
+
+
+def _array_writer(fields: tuple[_Field, ...], mark: list[str]) -> _Writer:
+    """Fields by place; only those at the end can be left out."""
+
+    def write(value: object, room: int) -> str:
+        texts = _members(value, fields, _enter(room))
+        while texts and texts[-1] is None:
+            texts.pop()
+        kept = [f.default if text is None else text for f, text in zip(fields, texts, strict=False)]
+        return f"[{','.join([*mark, *map(str, kept)])}]"
+
+    return write
+
+
+def _struct_writer(kind: type[msgspec.Struct]) -> _Writer:
+    config = kind.__struct_config__
+    fields = tuple(
+        _field(f.name, None if config.array_like else f.encode_name, f.default, f.default_factory)
+        for f in msgspec.structs.fields(kind)
+    )
+    tag = None if config.tag is None else _text(config.tag, 1)
+    if config.array_like:
+        return _array_writer(fields, [] if tag is None else [tag])
+    return _object_writer(fields, None if tag is None else (str(config.tag_field), tag))
+
+
+def _dataclass_writer(kind: Any) -> _Writer:
+    fields = dataclasses.fields(kind)
+    return _object_writer(
+        tuple(_field(f.name, f.name, f.default, f.default_factory) for f in fields)
+    )
+
+
+def _named_tuple_writer(kind: Any) -> _Writer:
+    defaults = kind._field_defaults
+    names = kind._fields
+    return _array_writer(
+        tuple(_field(name, None, defaults.get(name, msgspec.NODEFAULT)) for name in names), []
+    )
+
+
+# Models of other libraries
+
+
+def _model(value: Any, room: int) -> str:
+    """A pydantic model as pydantic writes it, its sets sorted."""
+    options = {"exclude_defaults": True, "by_alias": True, "round_trip": True, "warnings": False}
+    try:
+        plain = value.model_dump(mode="json", **options)
+        python = value.model_dump(**options)
+    except (ValueError, TypeError) as error:  # PydanticSerializationError is a ValueError
+        cyclic = "Circular reference" in str(error)
+        raise _Refused(str(error), LimitExceeded if cyclic else PayloadError) from None
+    return _text(_with_sorted_sets(plain, python), room)
+
+
+def _with_sorted_sets(plain: Any, python: Any) -> Any:
+    """`plain`, where a list that came from a set has the order of a set's canonical form."""
+    if isinstance(plain, list) and isinstance(python, set | frozenset):
+        sample = next(iter(python), None)
+        members = [_with_sorted_sets(item, sample) for item in plain]
+        return sorted(members, key=lambda item: _text(item, limits.PAYLOAD_DEPTH))
+    if isinstance(plain, dict) and isinstance(python, dict) and len(plain) == len(python):
+        pairs = zip(plain.items(), python.values(), strict=True)
+        return {key: _with_sorted_sets(item, twin) for (key, item), twin in pairs}
+    if isinstance(plain, list) and isinstance(python, list | tuple) and len(plain) == len(python):
+        return [_with_sorted_sets(*pair) for pair in zip(plain, python, strict=True)]
+    return plain
+
+
+def _other(value: object, room: int) -> str:
+    kind = type(value)
+    try:
+        plain = msgspec.to_builtins(value)
+    except (TypeError, ValueError):
+        raise _Refused(f"{_name(kind)} cannot be encoded; {_USE}") from None
+    if type(plain) is kind:
+        raise _Refused(f"{_name(kind)} cannot be encoded; {_USE}")
+    return _text(plain, _enter(room))
+
+
+def _name(kind: type) -> str:
+    home = kind.__module__
+    return kind.__qualname__ if home == "builtins" else f"{home}.{kind.__qualname__}"
+
+
+# The choice by type
+
+_WRITERS: dict[type, _Writer] = {
+    type(None): lambda value, room: "null",
+    str: _string,
+    bool: _boolean,
+    int: _integer,
+    float: _float,
+    Decimal: _decimal,
+    datetime: _datetime,
+    date: _date,
+    time: _time,
+    timedelta: _timedelta,
+    UUID: _uuid,
+    bytes: _bytes,
+    bytearray: _bytes,
+    memoryview: _bytes,
+    list: _array,
+    tuple: _array,
+    set: _set,
+    frozenset: _set,
+    dict: _mapping,
+}
+
+
+@lru_cache(maxsize=4096)
+def _writer_of(kind: type) -> _Writer:
+    pydantic = sys.modules.get("pydantic.main")
+    if issubclass(kind, Enum):
+        return _enum
+    if issubclass(kind, msgspec.Struct):
+        return _struct_writer(kind)
+    if pydantic is not None and issubclass(kind, pydantic.BaseModel):
+        return _model
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_writer(kind)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _named_tuple_writer(kind)
+    return next((_WRITERS[base] for base in kind.__mro__ if base in _WRITERS), _other)
