@@ -15,6 +15,8 @@
     ├── TaskFailed                  a task, raised inside a workflow
     │   ├── TaskTimedOut, TaskInterrupted
     ├── ChildFailed                 a child workflow that did not complete, raised inside its parent
+    ├── WorkflowError               the workflow's code cannot go on
+    │   ├── WorkflowStuck, WorkflowDeadlock, ForbiddenInWorkflow, UndoFailed
     ├── ClaimLost                   another claim owns the run: stop, do not retry
     └── ServiceError                the service's trouble: the same call may succeed later
         ├── ServerBusy              a bounded queue is full
@@ -163,6 +165,10 @@ class WorkflowDeadlock(WorkflowError):
 
 class ForbiddenInWorkflow(WorkflowError):
     """This cannot be replayed; put it in a task."""
+
+
+class UndoFailed(WorkflowError):
+    """A saga could not undo all that was done; the others were undone."""
 
 
 class WaitTimeout(TimeoutError):

@@ -176,13 +176,13 @@ class Batch:
 
     def end(self, run: Run, result: bytes | Failure) -> None:
         """Keep the result of a run that has just ended, and tell its parent."""
-        output = isinstance(result, bytes)
-        kind, data = ("output", result) if output else ("failure", encode_failure(result))
-        self._payloads.append((run.id, kind, data))
+        if isinstance(result, bytes):
+            self._payloads.append((run.id, "output", result))
+        else:
+            self._payloads.append((run.id, "failure", encode_failure(result)))
+            self._discarded.append(run.id)
         self.results[run.id] = result
         self._new_waits[run.id] = self.waits[run.id] = ()
-        if not output:
-            self._discarded.append(run.id)
         self._tell_parent(run, result)
 
     def _tell_parent(self, run: Run, result: bytes | Failure) -> None:

@@ -169,7 +169,7 @@ class Daemons:
 
     def start(self) -> None:
         """Run until stopped; a daemon that fails tries again."""
-        loops = [self._signal]
+        loops: list[Callable[[], Awaitable[None]]] = [self._signal]
         if self._engine.settings.daemons:
             loops.append(self.timers.run)
             loops += [self._loop(daemon) for daemon in DAEMONS]

@@ -46,7 +46,7 @@ class Engine:
 
     def __init__(self, store: Store, settings: EngineSettings | None = None) -> None:
         self.store = store
-        self.settings = settings or EngineSettings()
+        self.settings: EngineSettings = settings or EngineSettings()
         self.runs = RunWatchers()
         self.news = NewsWatchers()
         self.claims = ClaimWatchers(lambda ask: self.committer.submit(ask))

@@ -46,7 +46,7 @@ class RunWatchers:
                 if _satisfies(result, operation) or left <= 0:
                     return result
                 await asyncio.wait((news,), timeout=left)
-                if news.done() and _satisfies(news.result(), operation):
+                if news.done() and not news.cancelled() and _satisfies(news.result(), operation):
                     return news.result()
             finally:
                 self._drop(operation.id, news)

@@ -46,6 +46,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     task_attempt: int = 0
     started_at: Instant | None = None
     epoch: int = 0
+    arguments: bytes | None = None
+    """Of a task or child: canonical, as they made the address."""
 
     @property
     def key(self) -> Key:

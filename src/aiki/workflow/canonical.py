@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
 from json import loads
 from json.encoder import encode_basestring as _quote
 from typing import Any, NamedTuple
@@ -28,13 +27,17 @@ from aiki.model import limits
 FORM = 1
 
 _EXACT = 2**53
+_SHOWN_STEPS = 6
 _CHANGING = (date, time, UUID)
 _USE = "use a dataclass, TypedDict, msgspec.Struct or pydantic model"
+
+_KEPT_WRITERS = 10_000
+"""Beyond this the process makes classes without end; they are not kept alive."""
 
 _Writer = Callable[[Any, int], str]
 
 
-class _Refused(Exception):  # noqa: N818  (never leaves this module)
+class _Refused(Exception):
     """A value without canonical form, collecting the way to it from the inside out."""
 
     def __init__(self, reason: str, error: type[PayloadError | LimitExceeded] = PayloadError):
@@ -50,11 +53,13 @@ def encode(value: object, where: str = "value") -> bytes:
         text = _text(value, limits.PAYLOAD_DEPTH)
         data = text.encode()
     except _Refused as refused:
-        raise refused.error(f"{_path(where, refused.steps[::-1])}{refused}") from None
+        steps = refused.steps[::-1]
+        if refused.error is LimitExceeded:
+            steps = steps[:_SHOWN_STEPS]  # the whole way of a cycle says no more
+        raise refused.error(f"{_path(where, steps)}{refused}") from None
     except UnicodeEncodeError:
-        steps = _surrogate(loads(text)) or []
         reason = "a lone surrogate cannot be encoded; decode the text with errors='replace'"
-        raise PayloadError(f"{_path(where, steps)}{reason}") from None
+        raise PayloadError(f"{_path(where, _surrogate(loads(text)) or [])}{reason}") from None
     except RecursionError:
         raise LimitExceeded(f"{_path(where, ())}too deep for this thread's stack") from None
     if len(data) > limits.PAYLOAD_BYTES:
@@ -91,8 +96,7 @@ def _surrogate(plain: object) -> list[object] | None:
 
 
 def _text(value: object, room: int) -> str:
-    kind = type(value)
-    return (_WRITERS.get(kind) or _writer_of(kind))(value, room)
+    return _WRITERS[type(value)](value, room)
 
 
 def _enter(room: int) -> int:
@@ -126,7 +130,7 @@ def _integer(value: int, room: int) -> str:
 def _float(value: float, room: int) -> str:
     if math.isfinite(value):
         return float.__repr__(value)
-    name = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     raise _Refused(f"{name} is no JSON number; use None or a string")
 
 
@@ -189,9 +193,8 @@ def _array(value: Iterable[object], room: int) -> str:
     room = _enter(room)
     parts: list[str] = []
     try:
-        for item in value:
-            kind = type(item)
-            parts.append((_WRITERS.get(kind) or _writer_of(kind))(item, room))
+        for item in value:  # a comprehension would not tell where it stopped
+            parts.append(_WRITERS[type(item)](item, room))  # noqa: PERF401
     except _Refused as refused:
         refused.steps.append(len(parts))
         raise
@@ -207,18 +210,17 @@ def _mapping(value: dict[Any, object], room: int) -> str:
     room = _enter(room)
     try:
         keys = sorted(value)
-        usual = "$" not in "".join(keys)
+        tagged = "$" in "".join(keys)
     except TypeError:  # keys that are no text, or of several types
-        usual = False
-    if not usual:
+        keys, tagged = [], True
+    if tagged:
         value = _named(value)
         keys = sorted(value)
     parts: list[str] = []
     try:
         for key in keys:
             item = value[key]
-            kind = type(item)
-            parts.append(f"{_quote(key)}:{(_WRITERS.get(kind) or _writer_of(kind))(item, room)}")
+            parts.append(f"{_quote(key)}:{_WRITERS[type(item)](item, room)}")
     except _Refused as refused:
         key = keys[len(parts)]
         refused.steps.append(key[1:] if key[:2] == "$$" else key)
@@ -286,9 +288,12 @@ def _factory_text(factory: Any) -> str | None:
     """A factory that may answer differently tomorrow or elsewhere is no default to leave out."""
     if not callable(factory):
         return None
-    first = factory()
-    text = _default_text(first)
-    same = text == _default_text(factory())
+    try:
+        first = factory()
+        text = _default_text(first)
+        same = text == _default_text(factory())
+    except Exception:  # the user's code; what fails here is surely no constant
+        return None
     return text if same and not isinstance(first, _CHANGING) else None
 
 
@@ -298,11 +303,10 @@ def _members(value: object, fields: tuple[_Field, ...], room: int) -> list[str |
     try:
         for attribute, label, default in fields:
             item = getattr(value, attribute)
-            kind = type(item)
-            if item is msgspec.UNSET and label:
+            if item is msgspec.UNSET:
                 texts.append(None)
                 continue
-            text = (_WRITERS.get(kind) or _writer_of(kind))(item, room)
+            text = _WRITERS[type(item)](item, room)
             texts.append(None if text == default else label + text)
     except _Refused as refused:
         refused.steps.append(fields[len(texts)].attribute)
@@ -314,7 +318,7 @@ def _members(value: object, fields: tuple[_Field, ...], room: int) -> list[str |
 
 def _object_writer(fields: tuple[_Field, ...], tag: tuple[str, str] | None = None) -> _Writer:
     """Fields sorted by written name; `tag` is a written name and a value's text."""
-    tagged = (_Field("", f"{_quote(_escaped(tag[0]))}:", None),) if tag else ()
+    tagged: tuple[_Field, ...] = (_Field("", f"{_quote(_escaped(tag[0]))}:", None),) if tag else ()
     order = tuple(sorted(fields + tagged, key=lambda field: loads(field.label[:-1])))
     place = order.index(tagged[0]) if tagged else 0
     own = tuple(field for field in order if field.attribute)
@@ -337,6 +341,8 @@ def _array_writer(fields: tuple[_Field, ...], mark: list[str]) -> _Writer:
         while texts and texts[-1] is None:
             texts.pop()
         kept = [f.default if text is None else text for f, text in zip(fields, texts, strict=False)]
+        if None in kept:
+            raise _Refused("UNSET has no place inside an array-like Struct; use None")
         return f"[{','.join([*mark, *map(str, kept)])}]"
 
     return write
@@ -372,8 +378,19 @@ def _named_tuple_writer(kind: Any) -> _Writer:
 # Models of other libraries
 
 
+def _attrs_writer(kind: Any) -> _Writer:
+    nothing = sys.modules["attr"].NOTHING
+    fields = []
+    for each in kind.__attrs_attrs__:
+        made = hasattr(each.default, "takes_self")  # a Factory; one that needs self is no constant
+        factory = each.default.factory if made and not each.default.takes_self else None
+        default = msgspec.NODEFAULT if made or each.default is nothing else each.default
+        fields.append(_field(each.name, each.name, default, factory))
+    return _object_writer(tuple(fields))
+
+
 def _model(value: Any, room: int) -> str:
-    """A pydantic model as pydantic writes it, its sets sorted."""
+    """A pydantic model as pydantic writes it, except for sets and NaN."""
     options = {"exclude_defaults": True, "by_alias": True, "round_trip": True, "warnings": False}
     try:
         plain = value.model_dump(mode="json", **options)
@@ -381,20 +398,22 @@ def _model(value: Any, room: int) -> str:
     except (ValueError, TypeError) as error:  # PydanticSerializationError is a ValueError
         cyclic = "Circular reference" in str(error)
         raise _Refused(str(error), LimitExceeded if cyclic else PayloadError) from None
-    return _text(_with_sorted_sets(plain, python), room)
+    return _text(_settled(plain, python), room)
 
 
-def _with_sorted_sets(plain: Any, python: Any) -> Any:
-    """`plain`, where a list that came from a set has the order of a set's canonical form."""
+def _settled(plain: Any, python: Any) -> Any:
+    """`plain`, where what was a set has a set's order, and NaN is not silently null."""
+    if plain is None and isinstance(python, float):
+        return python
     if isinstance(plain, list) and isinstance(python, set | frozenset):
         sample = next(iter(python), None)
-        members = [_with_sorted_sets(item, sample) for item in plain]
+        members = [_settled(item, sample) for item in plain]
         return sorted(members, key=lambda item: _text(item, limits.PAYLOAD_DEPTH))
     if isinstance(plain, dict) and isinstance(python, dict) and len(plain) == len(python):
         pairs = zip(plain.items(), python.values(), strict=True)
-        return {key: _with_sorted_sets(item, twin) for (key, item), twin in pairs}
+        return {key: _settled(item, twin) for (key, item), twin in pairs}
     if isinstance(plain, list) and isinstance(python, list | tuple) and len(plain) == len(python):
-        return [_with_sorted_sets(*pair) for pair in zip(plain, python, strict=True)]
+        return [_settled(*pair) for pair in zip(plain, python, strict=True)]
     return plain
 
 
@@ -416,30 +435,42 @@ def _name(kind: type) -> str:
 
 # The choice by type
 
-_WRITERS: dict[type, _Writer] = {
-    type(None): lambda value, room: "null",
-    str: _string,
-    bool: _boolean,
-    int: _integer,
-    float: _float,
-    Decimal: _decimal,
-    datetime: _datetime,
-    date: _date,
-    time: _time,
-    timedelta: _timedelta,
-    UUID: _uuid,
-    bytes: _bytes,
-    bytearray: _bytes,
-    memoryview: _bytes,
-    list: _array,
-    tuple: _array,
-    set: _set,
-    frozenset: _set,
-    dict: _mapping,
-}
+
+class _Writers(dict[type, _Writer]):
+    """The writer of each exact type; a user's class gets its own when it is first met."""
+
+    def __missing__(self, kind: type) -> _Writer:
+        writer = _writer_of(kind)
+        if len(self) < _KEPT_WRITERS:
+            self[kind] = writer
+        return writer
 
 
-@lru_cache(maxsize=4096)
+_WRITERS = _Writers(
+    {
+        type(None): lambda value, room: "null",
+        str: _string,
+        bool: _boolean,
+        int: _integer,
+        float: _float,
+        Decimal: _decimal,
+        datetime: _datetime,
+        date: _date,
+        time: _time,
+        timedelta: _timedelta,
+        UUID: _uuid,
+        bytes: _bytes,
+        bytearray: _bytes,
+        memoryview: _bytes,
+        list: _array,
+        tuple: _array,
+        set: _set,
+        frozenset: _set,
+        dict: _mapping,
+    }
+)
+
+
 def _writer_of(kind: type) -> _Writer:
     pydantic = sys.modules.get("pydantic.main")
     if issubclass(kind, Enum):
@@ -452,4 +483,6 @@ def _writer_of(kind: type) -> _Writer:
         return _dataclass_writer(kind)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _named_tuple_writer(kind)
+    if hasattr(kind, "__attrs_attrs__"):
+        return _attrs_writer(kind)
     return next((_WRITERS[base] for base in kind.__mro__ if base in _WRITERS), _other)

@@ -93,8 +93,9 @@ WHERE run_id IN (SELECT value FROM json_each(?1)) AND kind = ?2;
 -- insert_entries --
 -- The same number again is the same entry, reported twice.
 INSERT OR IGNORE INTO entry (run_id, attempt, number, kind, address, ordinal, at, name, value,
-                             failure, fact_id, due_at, task_attempt, started_at, epoch)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                             failure, fact_id, due_at, task_attempt, started_at, epoch,
+                             arguments)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- last_numbers --
 SELECT wanted.value ->> 0,
@@ -104,14 +105,14 @@ FROM json_each(?1) AS wanted;
 
 -- load_entries --
 SELECT e.run_id, e.number, e.kind, e.address, e.ordinal, e.at, e.name, e.value, e.failure,
-       e.fact_id, e.due_at, e.task_attempt, e.started_at, e.epoch
+       e.fact_id, e.due_at, e.task_attempt, e.started_at, e.epoch, e.arguments
 FROM json_each(?1) AS wanted
 JOIN entry AS e ON e.run_id = wanted.value ->> 0 AND e.attempt = wanted.value ->> 1
 ORDER BY e.run_id, e.number;
 
 -- load_entry_page --
 SELECT run_id, number, kind, address, ordinal, at, name, value, failure, fact_id, due_at,
-       task_attempt, started_at, epoch
+       task_attempt, started_at, epoch, arguments
 FROM entry WHERE run_id = ?1 AND attempt = ?2 AND number >= ?3
 ORDER BY number LIMIT ?4;
 
@@ -251,7 +252,7 @@ SELECT divergence FROM divergence WHERE run_id = ?1 ORDER BY at DESC, fingerprin
 -- save_worker --
 INSERT INTO worker (incarnation, namespace, name, status, lease_ms, lease_until, registered_at,
                     seen_at, offers, shards, stuck)
-VALUES (?1, ?2, ?3, 'alive', ?4, ?5, ?6, ?6, ?7, ?8, '[]')
+VALUES (?1, ?2, ?3, 'alive', ?4, ?5, ?6, ?6, ?7, ?8, X'5B5D')
 ON CONFLICT (incarnation) DO UPDATE
 SET status = 'alive', lease_until = excluded.lease_until, seen_at = excluded.seen_at,
     offers = excluded.offers;

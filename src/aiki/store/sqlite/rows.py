@@ -61,6 +61,7 @@ def entry_row(run_id: str, attempt: int, e: Entry) -> Row:
     return (
         run_id, attempt, e.number, e.kind, e.address, e.ordinal, e.at, e.name, e.value,
         _encoded(e.failure), e.fact_id, e.due_at, e.task_attempt, e.started_at, e.epoch,
+        e.arguments,
     )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def entry_from(row: Row) -> Entry:
     """A row of `load_entries`."""
     return Entry(
         row[1], row[2], row[3], row[4], row[5], row[6], row[7], _failure(row[8]), row[9], row[10],
-        row[11], row[12], row[13],
+        row[11], row[12], row[13], row[14],
     )  # fmt: skip
 
 

@@ -111,6 +111,7 @@ CREATE TABLE entry (
     task_attempt INTEGER NOT NULL,
     started_at INTEGER,
     epoch INTEGER NOT NULL,
+    arguments BLOB,
     PRIMARY KEY (run_id, attempt, number)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,0 +1,118 @@
+"""The client: it speaks operations, and does not know where the server is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+from aiki.clock import jitter
+from aiki.client.handle import RunHandle
+from aiki.errors import Closed, ServiceError
+from aiki.model import limits
+from aiki.operations.base import Api, Operation
+from aiki.operations.runs import ListRuns, RunQuery, StartRun, StartRuns
+from aiki.model.run import RunView
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from aiki.workflow.definition import Workflow
+
+R = TypeVar("R")
+_ATTEMPTS = 6
+_FIRST_PAUSE_SECONDS = 0.05
+
+
+class Connection(Protocol):
+    """How to reach a server: opened once, closed once."""
+
+    async def open(self) -> Api:
+        """The server's waist."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what `open` took."""
+        ...
+
+
+class Client:
+    """Starts runs and follows them; `async with aiki.connect(url) as client`."""
+
+    def __init__(self, connection: Connection, *, namespace: str = "default") -> None:
+        self.namespace = namespace
+        self._connection = connection
+        self._api: Api | None = None
+        self._closed = False
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self.api()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def api(self) -> Api:
+        """The waist itself, opened at the first use; raises `Closed` afterwards."""
+        if self._closed:
+            raise Closed("the client is closed; connect again")
+        async with self._opening:
+            if self._api is None:
+                self._api = await self._connection.open()
+        return self._api
+
+    async def close(self) -> None:
+        """Close the client, and the server if it is in this process."""
+        self._closed = True
+        api, self._api = self._api, None
+        if api is not None:
+            await api.close()
+            await self._connection.close()
+
+    async def call(self, operation: Operation[R]) -> R:
+        """Send an operation; what is safe to repeat is repeated with backoff and jitter."""
+        api = await self.api()
+        pause = _FIRST_PAUSE_SECONDS
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await api.call(operation)
+            except Closed:
+                raise
+            except ServiceError:
+                await asyncio.sleep(pause * jitter(0.5))
+                pause *= 2
+        return await api.call(operation)
+
+    async def start(
+        self, workflow: Workflow[..., R], starts: Sequence[StartRun], /
+    ) -> list[RunHandle[R]]:
+        """Start runs, each batch of them in one request; answers handles in the same order."""
+        handles: list[RunHandle[R]] = []
+        for begin in range(0, len(starts), limits.BULK_ITEMS):
+            batch = tuple(starts[begin : begin + limits.BULK_ITEMS])
+            for started in await self.call(StartRuns(starts=batch)):
+                handles.append(RunHandle(self, started.id, workflow))
+        return handles
+
+    def run(self, id: str, workflow: Workflow[..., R]) -> RunHandle[R]:
+        """The handle of a run that was started earlier."""
+        return RunHandle(self, id, workflow)
+
+    async def runs(self, query: RunQuery | None = None, *, page: int = 100) -> AsyncIterator[RunView]:
+        """Runs that match, newest first, page after page."""
+        cursor: str | None = None
+        while True:
+            found: Any = await self.call(
+                ListRuns(query=query or RunQuery(), limit=page, cursor=cursor)
+            )
+            for run in found.runs:
+                yield run
+            cursor = found.next_cursor
+            if cursor is None:
+                return

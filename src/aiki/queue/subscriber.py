@@ -1,0 +1,49 @@
+"""The `Subscriber` protocol: how a worker learns that it is worth asking for runs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from aiki.operations.work import Offer
+
+
+class Interest(NamedTuple):
+    """Which runs a worker can execute."""
+
+    incarnation: str
+    namespace: str
+    offers: tuple[Offer, ...]
+    shards: tuple[str, ...]
+
+
+class Ask(NamedTuple):
+    """One request for runs: how many, and how long the server may hold it if there are none."""
+
+    limit: int
+    wait_ms: int
+    run_ids: tuple[str, ...] = ()
+    """Hints from a queue; the claim alone decides."""
+
+
+class Subscriber(Protocol):
+    """How a worker learns that runs are ready; the claim itself is always the server's."""
+
+    async def open(self, interest: Interest) -> None:
+        """Begin to listen for these."""
+        ...
+
+    async def next(self, capacity: int) -> Ask:
+        """Return when it is time to ask. `limit` is from 1 to `capacity`. May be cancelled."""
+        ...
+
+    def learn(self, found: int) -> None:
+        """What the last request brought."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """The last request failed; the next one should not come at once."""
+        ...
+
+    async def close(self) -> None:
+        """Stop listening; what was announced and not claimed is left to others."""
+        ...

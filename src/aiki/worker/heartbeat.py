@@ -1,0 +1,127 @@
+"""Heartbeats, from a thread that user code cannot block.
+
+A heartbeat proves the work loop, not the process: when the worker's loop has not answered for
+longer than the limit, the leases are left to end, and others take over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+from aiki.errors import AikiError, NotFound
+from aiki.operations.base import Api
+from aiki.operations.work import Heartbeat, Holding
+
+if TYPE_CHECKING:
+    from aiki.worker.worker import Worker
+
+logger = logging.getLogger("aiki.worker")
+BLOCKED_SECONDS = 2.0
+_WATCH_SECONDS = 0.5
+
+
+class HeartbeatThread:
+    """Refreshes the leases of one worker, and watches its loop."""
+
+    def __init__(self, worker: Worker, api: Api, interval_ms: int, stall_limit_ms: int) -> None:
+        self._worker = worker
+        self._api = api
+        self._interval = interval_ms / 1000
+        self._stall_limit = stall_limit_ms / 1000
+        self._loop_thread = threading.get_ident()
+        self._stopping: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
+        self._beat = worker.clock.monotonic()
+        self._stuck: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._run, name="aiki-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+        self._started.wait()
+
+    def stop(self) -> None:
+        """End; returns when the thread has ended."""
+        if self._loop is not None and self._stopping is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._started.set()
+        clock = self._worker.clock
+        due = clock.monotonic() + self._interval
+        while not self._stopping.is_set():
+            self._ping()
+            self._watch()
+            if clock.monotonic() >= due:
+                due = clock.monotonic() + self._interval
+                await self._heartbeat()
+            pause = min(_WATCH_SECONDS, max(0.01, due - clock.monotonic()))
+            try:
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    def _ping(self) -> None:
+        """Ask the worker's loop for a sign of life."""
+        self._worker.loop.call_soon_threadsafe(self._pong)
+
+    def _pong(self) -> None:
+        self._beat = self._worker.clock.monotonic()
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long the worker's loop has not answered."""
+        return self._worker.clock.monotonic() - self._beat
+
+    def _watch(self) -> None:
+        """Notice a workflow whose code blocks the loop in one callback."""
+        driver = self._worker.stepping
+        if driver is None or self.stalled_seconds < BLOCKED_SECONDS:
+            self._stuck.clear()
+            return
+        run_id = driver.claim.id
+        if run_id not in self._stuck:
+            frame = sys._current_frames().get(self._loop_thread)
+            stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+            self._stuck[run_id] = stack
+            logger.error("WorkflowStuck: run %s blocks its worker's loop\n%s", run_id, stack)
+
+    async def _heartbeat(self) -> None:
+        if self.stalled_seconds > self._stall_limit:
+            logger.error(
+                "the worker's loop has not answered for %.0f s: its leases are left to end",
+                self.stalled_seconds,
+            )
+            return
+        try:
+            await self.beat()
+        except NotFound:
+            self._worker.from_thread(self._worker.register_again)
+        except AikiError as error:
+            logger.warning("a heartbeat failed: %s", error)
+
+    async def beat(self) -> None:
+        """One heartbeat for all runs."""
+        worker = self._worker
+        claiming = tuple(worker.claiming.copy())
+        held = tuple(Holding(run_id, epoch) for run_id, epoch in worker.held().items())
+        answer = await self._api.call(
+            Heartbeat(
+                incarnation=worker.incarnation, held=held, claiming=claiming,
+                stuck=tuple(self._stuck),
+            )  # fmt: skip
+        )
+        worker.from_thread(lambda: worker.learn_lost(answer.lost))

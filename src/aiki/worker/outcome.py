@@ -1,0 +1,71 @@
+"""How a workflow's code ended, as the ending that is reported."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+import msgspec
+
+from aiki.clock import jitter
+from aiki.errors import (
+    ChildFailed,
+    PayloadError,
+    LimitExceeded,
+    TaskFailed,
+    WorkflowDeadlock,
+    WorkflowStuck,
+)
+from aiki.model.failure import Cancelled, Failure, Raised, raised
+from aiki.operations.work import ClaimedRun, Completed, Ending, Failed
+from aiki.workflow.definition import Workflow
+from aiki.workflow.execution import Execution, Returned
+
+
+def ending_of(
+    execution: Execution, definition: Workflow[..., Any], claim: ClaimedRun, stopped: bool
+) -> Ending:
+    """Completed with the encoded output, failed, cancelled, or to be tried again."""
+    outcome = execution.outcome
+    assert outcome is not None
+    if isinstance(outcome, Returned):
+        try:
+            return Completed(definition.signature.returns.encode(outcome.value))
+        except (PayloadError, LimitExceeded) as error:
+            return Failed(raised(error))
+    if stopped and isinstance(outcome.error, asyncio.CancelledError):
+        return Failed(Cancelled())
+    failure = failure_of(outcome.error)
+    return Failed(failure, None if stopped else _retry_in_ms(outcome.error, definition, claim))
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The record of what a workflow raised; a task's failure stays its cause."""
+    record = raised(error)
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, (TaskFailed, ChildFailed)) and record.cause is None:
+        cause = error.failure
+        if isinstance(cause, Raised):
+            record = msgspec.structs.replace(record, cause=cause)
+    return record
+
+
+def _retry_in_ms(
+    error: BaseException, definition: Workflow[..., Any], claim: ClaimedRun
+) -> int | None:
+    policy = claim.options.retry or definition.retry
+    if not policy.covers(error):
+        return None
+    return policy.delay_ms(claim.attempt, jitter(policy.jitter))
+
+
+def stuck_ending(what: str, execution: Execution) -> Failed:
+    """A workflow whose code cannot go on, with the stacks of its tasks."""
+    kind = WorkflowStuck if "rest" in what else WorkflowDeadlock
+    stacks = io.StringIO()
+    for task in sorted(execution.loop.tasks, key=lambda task: task.number):
+        if not task.done():
+            task.print_stack(file=stacks)
+    return Failed(Raised(kind.__name__, f"the workflow {what}", stacks.getvalue()))

@@ -1,0 +1,35 @@
+"""The database's instant, as a worker may assume it: never ahead of the truth."""
+
+from __future__ import annotations
+
+from aiki.clock import Clock, Instant
+
+
+class Timekeeper:
+    """A lower bound of the database's clock, from the instants in answers.
+
+    An answer's instant was read before the answer arrived; so that instant plus the time since the
+    arrival is never later than the database's clock.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._offset_ms: float | None = None
+
+    def learn(self, instant: Instant, *, exactly: bool = False) -> None:
+        """An answer with this instant has just arrived; `exactly` forgets what was assumed."""
+        if not instant:
+            return
+        offset = instant - self.clock.monotonic() * 1000
+        if exactly or self._offset_ms is None or offset > self._offset_ms:
+            self._offset_ms = offset
+
+    def now(self) -> Instant:
+        """An instant that the database's clock has reached."""
+        if self._offset_ms is None:
+            return 0
+        return int(self._offset_ms + self.clock.monotonic() * 1000)
+
+    def seconds_until(self, due_at: Instant) -> float:
+        """How long to wait until the due is certainly reached."""
+        return max(0.0, (due_at - self.now()) / 1000) + 0.001

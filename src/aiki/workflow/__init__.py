@@ -1,0 +1,1 @@
+"""The author's API: tasks, workflows, events, and the run that a workflow sees."""
