@@ -86,6 +86,8 @@ class Driver:
         self._logs: deque[tuple[int, logging.LogRecord]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._restless_since: float | None = None
+        self._resting = False
+        """Nothing is left to do here but to wait; only then may the run be parked."""
         self._clear_pending()
         self._load()
 
@@ -132,6 +134,7 @@ class Driver:
         """Go on under a new claim."""
         self.claim = claim
         self.phase = "active"
+        self._resting = False
         self._inbox = Inbox(claim.inbox)
         self._env.soon(self.pump)
 
@@ -157,6 +160,7 @@ class Driver:
         if self.phase != "active":
             return
         self._env.stepping = self
+        self._resting = False
         try:
             self._pump()
         except Exception as error:
@@ -172,7 +176,8 @@ class Driver:
                 return self._go_on_later()
             if execution.outcome is not None:
                 break
-            if execution.replaying:
+            live = not execution.replaying
+            if not live:
                 entry = execution.next_recorded()
                 if entry is None:
                     return self._diverge()
@@ -185,7 +190,7 @@ class Driver:
                     break
                 self._number(entry)
             execution.deliver(entry)
-            if self._env.replay_always and not execution.replaying:
+            if live and self._env.replay_always:
                 execution = self._forget()
         else:
             return self._env.soon(self.pump)
@@ -448,6 +453,7 @@ class Driver:
     def _rest(self) -> None:
         """Nothing is left to deliver: start what may start, and report what is new."""
         self._restless_since = None
+        self._resting = True
         self._open_gates()
         self._flush_logs()
         self._wake_retries()
@@ -464,8 +470,8 @@ class Driver:
         self._open_gates()
 
     def _may_park(self) -> bool:
-        idle = not (self._in_flight or self._gated or self._results or self._effects)
-        return idle and self.phase == "active"
+        busy = self._in_flight or self._gated or self._results or self._effects
+        return self._resting and not busy and self.phase == "active"
 
     def _arm(self) -> None:
         """Look again when the next timer or retry is due."""
@@ -531,7 +537,7 @@ class Driver:
         """All that is new, with the run's end or park where it has come to that."""
         if self.phase != "active":
             return None
-        if self._ending is None and self._may_park() and not self._execution.fresh:
+        if self._ending is None and self._may_park():
             self._park()
         if self._ending is None and self._changes == self._reported_changes:
             return None
@@ -609,6 +615,7 @@ class Driver:
     def tell(self, fact: Fact) -> None:
         """A fact was pushed."""
         if self.phase == "active" and self._inbox.add(fact):
+            self._resting = False
             self._env.soon(self.pump)
 
     def note_long_starts(self, now: Instant) -> None:
