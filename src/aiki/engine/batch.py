@@ -62,6 +62,8 @@ class Batch:
         self.held: dict[str, list[Held]] = {}
         self.alive: set[str] = set()
         self.results: dict[str, bytes | Failure] = {}
+        self.inputs: dict[str, bytes] = {}
+        """Of the runs that begin in this batch."""
         self.changed: set[str] = set()
         self.readied: set[tuple[str, str, str, str]] = set()
         self.told: set[str] = set()
@@ -122,6 +124,7 @@ class Batch:
         self.runs[run.id] = run
         self._born.append(run.id)
         self._payloads.append((run.id, "input", input))
+        self.inputs[run.id] = input
         if run.reference_id is not None:
             reference = Reference(run.namespace, run.workflow, run.reference_id)
             self.references[reference] = run.id
@@ -173,6 +176,11 @@ class Batch:
     def _queue(self, run: Run, fingerprint: str | None) -> None:
         self._queued[run.id] = Ready(run, self.now, is_alone(run.state), fingerprint)
         self.readied.add((run.namespace, run.workflow, run.version, run.shard))
+
+    def newborn_ready(self) -> list[Run]:
+        """Runs that begin in this batch and may be claimed, in the order of their claims."""
+        ready = [self.runs[run_id] for run_id in self._queued if run_id in self.inputs]
+        return sorted(ready, key=lambda run: -run.priority) if len(ready) > 1 else ready
 
     def end(self, run: Run, result: bytes | Failure) -> None:
         """Keep the result of a run that has just ended, and tell its parent."""

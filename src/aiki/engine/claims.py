@@ -41,6 +41,30 @@ async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) 
     return Claims(runs=await _granted(tx, runs, resident), now=batch.now)
 
 
+def grant_newborn(operation: ClaimRuns, principal: Principal, batch: Batch) -> Claims | None:
+    """Give a waiting claim runs that begin in this very batch, before they are even saved.
+
+    The claim waits because nothing older was there for it; so nothing is overtaken, and the run
+    needs no outbox row, no second look at the database and no transaction of its own.
+    """
+    shards = operation.shards or ("",)
+    fingerprints = {(o.workflow, o.version): o.fingerprint for o in operation.offers}
+    granted: list[ClaimedRun] = []
+    for run in batch.newborn_ready():
+        fingerprint = fingerprints.get((run.workflow, run.version))
+        if fingerprint is None or run.shard not in shards or run.namespace != principal.namespace:
+            continue
+        command = Claim(operation.incarnation, operation.claim_id, fingerprint)
+        claimed = _claimed(
+            batch.move(run, command), input=batch.inputs[run.id], memo=Memo(),
+            inbox=tuple(batch.inboxes.get(run.id, ())), memo_version=0,
+        )  # fmt: skip
+        granted.append(claimed)
+        if len(granted) == operation.limit:
+            break
+    return Claims(runs=tuple(granted), now=batch.now) if granted else None
+
+
 async def _pick(
     operation: ClaimRuns, principal: Principal, tx: Transaction
 ) -> tuple[list[str], bool]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from aiki import failpoints
 from aiki.engine.batch import Batch
-from aiki.engine.claims import check_claim, serve_claim
+from aiki.engine.claims import check_claim, grant_newborn, serve_claim
 from aiki.engine.handlers import HANDLERS
 from aiki.errors import AikiError, ServerBusy, ServiceError
 from aiki.model.audit import Principal
@@ -124,7 +124,8 @@ class Committer:
         others = [ask for ask in asks if not isinstance(ask.operation, ClaimRuns)]
         if others:
             await self._decide(batch, others, answers)
-        for ask in [*self._matching_claims(batch), *claims]:
+        waiting = [ask for ask in self._matching_claims(batch) if ask not in answers]
+        for ask in [*waiting, *claims]:
             await self._claim(batch, ask, answers)
         failpoints.hit("before_commit")
         return Committed(batch, answers)
@@ -145,7 +146,17 @@ class Committer:
                 answers[ask] = (apply(ask.operation, ask.principal, batch), None)
             except AikiError as error:
                 answers[ask] = (None, error)
+        self._grant_newborn(batch, answers)
         await batch.flush()
+
+    def _grant_newborn(self, batch: Batch, answers: Answers) -> None:
+        if not batch.inputs:
+            return
+        for ask in self._matching_claims(batch):
+            assert isinstance(ask.operation, ClaimRuns)
+            granted = grant_newborn(ask.operation, ask.principal, batch)
+            if granted is not None:
+                answers[ask] = (granted, None)
 
     async def _claim(self, batch: Batch, ask: Ask, answers: Answers) -> None:
         operation = ask.operation

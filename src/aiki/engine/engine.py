@@ -14,7 +14,7 @@ from aiki import failpoints
 from aiki.engine.committer import Ask, Committed, Committer, Reply
 from aiki.engine.daemons import Daemons
 from aiki.engine.handlers import HANDLERS, READERS
-from aiki.engine.reads import read_result
+from aiki.engine.reads import ResultReader
 from aiki.engine.watchers import ClaimWatchers, NewsWatchers, RunWatchers
 from aiki.errors import AikiError, Closed, InvalidRequest, ServiceError
 from aiki.model.audit import Principal
@@ -47,6 +47,7 @@ class Engine:
     def __init__(self, store: Store, settings: EngineSettings | None = None) -> None:
         self.store = store
         self.settings: EngineSettings = settings or EngineSettings()
+        self.results = ResultReader(store)
         self.runs = RunWatchers()
         self.news = NewsWatchers()
         self.claims = ClaimWatchers(lambda ask: self.committer.submit(ask))
@@ -130,9 +131,7 @@ class Engine:
     async def _read(self, operation: Operation[Any], principal: Principal) -> Any:
         match operation:
             case GetRun():
-                read = partial(
-                    self.store.read, lambda tx: read_result(operation.id, principal, tx)
-                )
+                read = partial(self.results.read, operation.id, principal)
                 if operation.wait_ms <= 0:
                     return await read()
                 return await self.runs.wait(operation, principal, read)

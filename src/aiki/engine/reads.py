@@ -2,37 +2,78 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import msgspec
 
 from aiki.engine.views import view_of
 from aiki.errors import InvalidRequest, NotFound
 from aiki.model import limits
 from aiki.model.audit import Principal
-from aiki.model.run import STATUSES, TERMINAL, PublicStatus, RunResult
+from aiki.model.run import STATUSES, PublicStatus, RunResult
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowVersion
 from aiki.operations.catalog import ListDeadLetters, ListWorkers, ListWorkflows
 from aiki.operations.runs import GetHistory, History, ListRuns, RunPage, RunQuery
-from aiki.store.protocol import Transaction
+from aiki.store.protocol import Store, Transaction
 
 _WAITING: tuple[PublicStatus, ...] = (
     "sleeping", "awaiting_event", "awaiting_retry", "awaiting_child",
 )  # fmt: skip
 
 
-async def read_result(run_id: str, principal: Principal, tx: Transaction) -> RunResult:
-    """A run with its output or failure; raises `NotFound`."""
-    found = await tx.load_runs([run_id])
-    if not found or found[0].namespace != principal.namespace:
-        raise NotFound(f"no run {run_id} in namespace {principal.namespace}")
-    run = found[0]
-    status = run.state.status
-    waits = (await tx.load_waits([run_id])).get(run_id, []) if status == "waiting" else []
-    view = view_of(run, waits)
-    if status not in TERMINAL:
-        return RunResult(run=view)
-    if status == "completed":
-        return RunResult(run=view, output=(await tx.load_payloads([run_id], "output"))[run_id])
-    return RunResult(run=view, failure=(await tx.load_failures([run_id])).get(run_id))
+async def read_results(ids: Sequence[str], tx: Transaction) -> dict[str, RunResult]:
+    """Runs with their outputs or failures, by id; those that do not exist are left out."""
+    runs = await tx.load_runs(ids)
+    of: dict[str, list[str]] = {"waiting": [], "completed": [], "failed": [], "cancelled": []}
+    for run in runs:
+        of.setdefault(run.state.status, []).append(run.id)
+    ended = of["failed"] + of["cancelled"]
+    waits = await tx.load_waits(of["waiting"]) if of["waiting"] else {}
+    outputs = await tx.load_payloads(of["completed"], "output") if of["completed"] else {}
+    failures = await tx.load_failures(ended) if ended else {}
+    return {
+        run.id: RunResult(
+            run=view_of(run, waits.get(run.id, ())),
+            output=outputs.get(run.id),
+            failure=failures.get(run.id),
+        )
+        for run in runs
+    }
+
+
+class ResultReader:
+    """Reads runs for many calls at once: those that come together share one snapshot."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._asked: dict[str, list[asyncio.Future[RunResult | None]]] = {}
+
+    async def read(self, run_id: str, principal: Principal) -> RunResult:
+        """The run as it is now; raises `NotFound`, also for a run of another namespace."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[RunResult | None] = loop.create_future()
+        if not self._asked:
+            loop.call_soon(lambda: loop.create_task(self._flush()))
+        self._asked.setdefault(run_id, []).append(future)
+        result = await future
+        if result is None or result.run.namespace != principal.namespace:
+            raise NotFound(f"no run {run_id} in namespace {principal.namespace}")
+        return result
+
+    async def _flush(self) -> None:
+        asked, self._asked = self._asked, {}
+        try:
+            found = await self._store.read(lambda tx: read_results(list(asked), tx))
+        except Exception as error:  # noqa: BLE001  (whoever asked gets it)
+            for future in (future for futures in asked.values() for future in futures):
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for run_id, futures in asked.items():
+            for future in futures:
+                if not future.done():
+                    future.set_result(found.get(run_id))
 
 
 def _stored(query: RunQuery) -> RunQuery:

@@ -26,7 +26,7 @@ class RunWatchers:
     """Calls that wait for a run's next transition, or for its end."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[str, set[asyncio.Future[RunResult]]] = defaultdict(set)
+        self._waiting: defaultdict[str, set[asyncio.Future[RunResult | None]]] = defaultdict(set)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -38,20 +38,21 @@ class RunWatchers:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + min(operation.wait_ms, LONGEST_WAIT_MS) / 1000
         while True:
-            news: asyncio.Future[RunResult] = loop.create_future()
+            news: asyncio.Future[RunResult | None] = loop.create_future()
             self._waiting[operation.id].add(news)
+            alarm = loop.call_at(deadline, _ring, news)
             try:
                 result = await read()
-                left = deadline - loop.time()
-                if _satisfies(result, operation) or left <= 0:
+                if _satisfies(result, operation) or loop.time() >= deadline:
                     return result
-                await asyncio.wait((news,), timeout=left)
-                if news.done() and not news.cancelled() and _satisfies(news.result(), operation):
-                    return news.result()
+                told = await news
+                if told is not None and _satisfies(told, operation):
+                    return told
             finally:
+                alarm.cancel()
                 self._drop(operation.id, news)
 
-    def _drop(self, run_id: str, news: asyncio.Future[RunResult]) -> None:
+    def _drop(self, run_id: str, news: asyncio.Future[RunResult | None]) -> None:
         waiting = self._waiting.get(run_id)
         if waiting is not None:
             waiting.discard(news)
@@ -72,8 +73,13 @@ class RunWatchers:
         """Let everybody look again: another process has committed."""
         for waiting in self._waiting.values():
             for news in waiting:
-                if not news.done():
-                    news.cancel()
+                _ring(news)
+
+
+def _ring(news: asyncio.Future[RunResult | None]) -> None:
+    """Let a waiting call look again."""
+    if not news.done():
+        news.set_result(None)
 
 
 def _satisfies(result: RunResult, operation: GetRun) -> bool:

@@ -67,6 +67,7 @@ class Driver:
         self.phase: Phase = "active"
         self.memo_version = claim.memo_version
         self._env = env
+        self._now = env.timekeeper.now
         self._input = claim.input
         self._entries: list[Entry] = list(memo.entries)
         self._decisions = memo.decisions
@@ -104,7 +105,7 @@ class Driver:
     def _load(self) -> None:
         """Begin the workflow's code anew, with everything numbered so far as its memo."""
         claim, definition = self.claim, self.definition
-        execution = Execution(self._entries, claim.started_at)
+        execution = Execution(self._entries, claim.started_at, claim.id)
         waived = {number for decision in self._decisions for number in decision.numbers}
         execution.leave_out(waived, definition.removed)
         recorded = {entry.key for entry in self._entries}
@@ -263,7 +264,7 @@ class Driver:
             self._results.append((self._new_attempt(call), failure))
             return
         due_at = self._tries.due_at(key)
-        if due_at is not None and due_at > self._env.now():
+        if due_at is not None and due_at > self._now():
             self._retries[key] = due_at
             return
         self._retries.pop(key, None)
@@ -318,7 +319,7 @@ class Driver:
     def _start(self, call: Call) -> None:
         failpoints.hit("before_task")
         attempt = self._new_attempt(call)
-        attempt.started_at = self._env.now()
+        attempt.started_at = self._now()
         attempt.reported = self._tries.must_record_start(call, self._env.lease_ms)
         self._in_flight[call.key] = attempt
         self._env.attempts.start(attempt, self._attempt_ended)
@@ -337,7 +338,7 @@ class Driver:
         self.pump()
 
     def _retry_later(self, attempt: Attempt, failure: Failure, delay_ms: int) -> None:
-        due_at = self._env.now() + delay_ms
+        due_at = self._now() + delay_ms
         self._add_attempt(self._end_record(attempt, "failed", failure, due_at))
         self._retries[attempt.key] = due_at
 
@@ -351,7 +352,7 @@ class Driver:
         self._changes += 1
 
     def _entry(self, call: Call | Attempt, kind: Any, **details: Any) -> Entry:
-        at = max(self._execution.instant, self._env.now())
+        at = max(self._execution.instant, self._now())
         return Entry(
             self._last_number + 1, kind, call.key.address, call.key.ordinal, at,
             epoch=self.claim.epoch, **details,
@@ -387,7 +388,7 @@ class Driver:
         self._inbox.take(fact)
         if fact.kind == "cancel":
             self._stop_delivered = True
-            at = max(self._execution.instant, self._env.now())
+            at = max(self._execution.instant, self._now())
             return Entry(
                 self._last_number + 1, "cancel", "cancel", 0, at, name=fact.name,
                 value=fact.value, fact_id=fact.id, epoch=self.claim.epoch,
@@ -421,12 +422,12 @@ class Driver:
         if not self._dues:
             return None
         call = min(self._dues.values(), key=lambda call: call.due_at or 0)
-        return call if (call.due_at or 0) <= self._env.now() else None
+        return call if (call.due_at or 0) <= self._now() else None
 
     def _start_record(self, attempt: Attempt) -> TaskAttempt:
         return TaskAttempt(
             *attempt.key, attempt.task.name, attempt.number, "running",
-            attempt.started_at or self._env.now(), epoch=self.claim.epoch,
+            attempt.started_at or self._now(), epoch=self.claim.epoch,
             at_most_once=attempt.task.at_most_once,
         )  # fmt: skip
 
@@ -439,7 +440,7 @@ class Driver:
     ) -> TaskAttempt:
         record = TaskAttempt(
             *attempt.key, attempt.task.name, attempt.number, status, attempt.started_at,
-            self._env.now(), due_at, failure, self.claim.epoch, attempt.task.at_most_once,
+            self._now(), due_at, failure, self.claim.epoch, attempt.task.at_most_once,
         )  # fmt: skip
         self._tries.note(record)
         return record
@@ -462,7 +463,7 @@ class Driver:
         self._arm()
 
     def _wake_retries(self) -> None:
-        now = self._env.now()
+        now = self._now()
         for key, due_at in list(self._retries.items()):
             call = self._execution.live.get(key)
             if call is not None and due_at <= now:

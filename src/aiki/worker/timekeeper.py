@@ -14,6 +14,7 @@ class Timekeeper:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self._monotonic = clock.monotonic
         self._offset_ms: float | None = None
 
     def learn(self, instant: Instant, *, exactly: bool = False) -> None:
@@ -26,9 +27,8 @@ class Timekeeper:
 
     def now(self) -> Instant:
         """An instant that the database's clock has reached."""
-        if self._offset_ms is None:
-            return 0
-        return int(self._offset_ms + self.clock.monotonic() * 1000)
+        offset_ms = self._offset_ms
+        return 0 if offset_ms is None else int(offset_ms + self._monotonic() * 1000)
 
     def seconds_until(self, due_at: Instant) -> float:
         """How long to wait until the due is certainly reached."""

@@ -171,7 +171,7 @@ def _offence(annotation: Any, seen: list[Any]) -> tuple[str, str] | None:
         for step, child in _children(annotation):
             if (found := _offence(child, seen)) is not None:
                 return step + found[0], found[1]
-        reason = _reason(annotation)
+        reason = None if _is_qualified(annotation) else _reason(annotation)
     except (TypeError, NameError) as error:
         reason = f"{_short(annotation)} cannot be encoded: {error}; {_fix(str(error))}"
     return None if reason is None else ("", reason)
@@ -229,7 +229,7 @@ def _children(annotation: Any) -> Iterator[tuple[str, Any]]:
         yield "", annotation.__supertype__
     elif hasattr(annotation, "__value__"):  # the `type` statement, with or without arguments
         yield "", annotation.__value__
-    elif origin in (typing.Union, types.UnionType, *_QUALIFIERS):
+    elif origin in (typing.Union, types.UnionType) or _is_qualified(annotation):
         yield from (("", argument) for argument in arguments)
     elif origin is tuple and Ellipsis not in arguments:
         yield from ((f"[{place}]", argument) for place, argument in enumerate(arguments))
@@ -239,7 +239,10 @@ def _children(annotation: Any) -> Iterator[tuple[str, Any]]:
         yield from _fields(origin or annotation, arguments)
 
 
-_QUALIFIERS = (typing.Final, typing.Required, typing.NotRequired)
+def _is_qualified(annotation: Any) -> bool:
+    """Says something of a field, and is no type by itself."""
+    name = getattr(typing.get_origin(annotation), "_name", None)
+    return name in {"Final", "Required", "NotRequired", "ReadOnly"}
 
 
 def _fields(kind: Any, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from aiki.clock import Instant
 from aiki.errors import Evicted, ForbiddenInWorkflow
@@ -40,8 +41,8 @@ class Raised(NamedTuple):
 class Execution:
     """One attempt of a run in memory."""
 
-    def __init__(self, entries: Sequence[Entry], instant: Instant) -> None:
-        self.loop = RunLoop(self, instant)
+    def __init__(self, entries: Sequence[Entry], instant: Instant, run_id: str = "") -> None:
+        self.loop = RunLoop(self, instant, crc32(run_id.encode()) << 20)
         self.fresh: list[Call] = []
         """New calls, in the order in which they were made."""
         self.withdrawn: list[Call] = []

@@ -38,14 +38,11 @@ class RunFuture(asyncio.Future[T]):
     """A future that hashes by creation number, so that sets iterate alike in every process."""
 
     def __init__(self, loop: RunLoop) -> None:
-        self._number = loop.next_number()
+        self._hash = loop.seed + loop.next_number()
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
-        return self._number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
+        return self._hash
 
 
 class RunTask(asyncio.Task[T]):
@@ -53,13 +50,11 @@ class RunTask(asyncio.Task[T]):
 
     def __init__(self, coroutine: Any, loop: RunLoop, **options: Any) -> None:
         self.number = loop.next_number()
+        self._hash = loop.seed + self.number
         super().__init__(coroutine, loop=loop, **options)
 
     def __hash__(self) -> int:
-        return self.number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
+        return self._hash
 
 
 class Timers(Protocol):
@@ -77,7 +72,10 @@ class Timers(Protocol):
 class RunLoop(asyncio.AbstractEventLoop):
     """Implements what workflow code may use of an event loop."""
 
-    def __init__(self, timers: Timers, instant: Instant) -> None:
+    def __init__(self, timers: Timers, instant: Instant, seed: int = 0) -> None:
+        self.seed = seed
+        """Where hashes begin: the same for a run in every process, and another for other runs,
+        because asyncio keeps the tasks of all loops in one set."""
         self.instant = instant
         """The run's clock: the instant of the last delivered entry."""
         self.closed = False
