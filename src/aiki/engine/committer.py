@@ -68,6 +68,7 @@ class Committer:
         self._on_commit = on_commit
         self._queue: deque[Ask] = deque()
         self._wake = asyncio.Event()
+        self._finishing = False
         self.batches = 0
         self.operations = 0
 
@@ -80,8 +81,8 @@ class Committer:
         self._wake.set()
 
     async def run(self) -> None:
-        """Commit batch after batch until cancelled."""
-        while True:
+        """Commit batch after batch until told to finish."""
+        while not self._finishing:
             await self._wake.wait()
             while self._queue:
                 count = min(len(self._queue), BATCH_OPERATIONS)
@@ -89,6 +90,11 @@ class Committer:
                 # Let what arrived meanwhile join the next batch, and answers leave.
                 await asyncio.sleep(0)
             self._wake.clear()
+
+    def finish(self) -> None:
+        """Commit what was submitted, then end `run`."""
+        self._finishing = True
+        self._wake.set()
 
     async def commit(self, asks: list[Ask]) -> None:
         """One transaction for all of them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +14,7 @@ from aiki.engine.committer import Ask, Committed, Committer, Reply
 from aiki.engine.daemons import Daemons
 from aiki.engine.handlers import HANDLERS, READERS
 from aiki.engine.reads import ResultReader
-from aiki.engine.watchers import ClaimWatchers, NewsWatchers, RunWatchers
+from aiki.engine.watchers import ClaimWatchers, NewsWatchers, RunWatchers, Watch
 from aiki.errors import AikiError, Closed, InvalidRequest, ServiceError
 from aiki.model.audit import Principal
 from aiki.operations.base import Api, Operation
@@ -48,7 +47,7 @@ class Engine:
         self.store = store
         self.settings: EngineSettings = settings or EngineSettings()
         self.results = ResultReader(store)
-        self.runs = RunWatchers()
+        self.runs = RunWatchers(self._look)
         self.news = NewsWatchers()
         self.claims = ClaimWatchers(lambda ask: self.committer.submit(ask))
         self.committer = Committer(
@@ -57,23 +56,29 @@ class Engine:
         self.daemons = Daemons(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._announced: set[str] = set()
+        self._committing: asyncio.Task[None] | None = None
         self._closed = False
 
     async def start(self) -> None:
         """Open the store, and begin to answer."""
         failpoints.arm_from_environment()
         await self.store.open()
-        self._spawn(self.committer.run())
+        self._committing = asyncio.create_task(self.committer.run())
         self.daemons.start()
 
     async def stop(self) -> None:
         """Stop answering: what was submitted is committed first."""
         self._closed = True
         await self.daemons.stop()
+        if self._committing is not None:
+            self.committer.finish()
+            await self._committing
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.runs.close()
+        self.claims.close()
         for incarnation in self._announced:
             self.store.withdraw(incarnation)
         await self.store.close()
@@ -93,6 +98,11 @@ class Engine:
         elif kind in HANDLERS or kind is ClaimRuns:
             self.committer.submit(Ask(operation, principal, reply))
             self._note_presence(operation)
+        elif isinstance(operation, GetRun) and operation.wait_ms > 0:
+            # Whoever waits looks after it began to wait, so that nothing falls in between.
+            watch = Watch(operation, principal, reply)
+            self.runs.add(watch)
+            self._look(watch, late=False)
         else:
             self._spawn(self._answer(operation, principal, reply))
 
@@ -111,6 +121,23 @@ class Engine:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _look(self, watch: Watch, late: bool) -> None:
+        """Read a run for a call that waits for it."""
+
+        async def look() -> None:
+            try:
+                result = await self.results.read(watch.operation.id, watch.principal)
+            except asyncio.CancelledError:
+                watch.answer(None, Closed("the engine was stopped"))
+                raise
+            except AikiError as error:
+                self.runs.drop(watch)
+                watch.answer(None, error)
+            else:
+                self.runs.settle(watch, result, late=late)
+
+        self._spawn(look())
 
     async def _answer(
         self, operation: Operation[Any], principal: Principal, reply: Reply
@@ -131,10 +158,7 @@ class Engine:
     async def _read(self, operation: Operation[Any], principal: Principal) -> Any:
         match operation:
             case GetRun():
-                read = partial(self.results.read, operation.id, principal)
-                if operation.wait_ms <= 0:
-                    return await read()
-                return await self.runs.wait(operation, principal, read)
+                return await self.results.read(operation.id, principal)
             case Listen():
                 return await self._listen(operation)
             case GetServerInfo():

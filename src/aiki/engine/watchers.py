@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiki.clock import SYSTEM
 from aiki.engine.batch import Batch
-from aiki.engine.committer import Ask, Committed, is_empty
+from aiki.engine.committer import Ask, Committed, Reply, is_empty
 from aiki.engine.views import view_of
+from aiki.errors import Closed
 from aiki.model.audit import Principal
 from aiki.model.run import TERMINAL, Run, RunResult
 from aiki.operations.runs import GetRun
@@ -22,67 +23,86 @@ from aiki.operations.work import ClaimRuns, Claims
 LONGEST_WAIT_MS = 60_000
 
 
+class Watch:
+    """One call that waits for a run; answered once."""
+
+    __slots__ = ("_reply", "alarm", "answered", "operation", "principal")
+
+    def __init__(self, operation: GetRun, principal: Principal, reply: Reply) -> None:
+        self.operation = operation
+        self.principal = principal
+        self.answered = False
+        self.alarm: asyncio.TimerHandle | None = None
+        self._reply = reply
+
+    def answer(self, result: RunResult | None, error: BaseException | None = None) -> None:
+        """Answer the call, unless that was done."""
+        if not self.answered:
+            self.answered = True
+            if self.alarm is not None:
+                self.alarm.cancel()
+            self._reply(result, error)
+
+
 class RunWatchers:
     """Calls that wait for a run's next transition, or for its end."""
 
-    def __init__(self) -> None:
-        self._waiting: defaultdict[str, set[asyncio.Future[RunResult | None]]] = defaultdict(set)
+    def __init__(self, look: Callable[[Watch, bool], None]) -> None:
+        self._look = look
+        """Read the run and answer if it is what the call waits for, or if the time is over."""
+        self._waiting: defaultdict[str, set[Watch]] = defaultdict(set)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def wait(
-        self, operation: GetRun, principal: Principal, read: Callable[[], Awaitable[RunResult]]
-    ) -> RunResult:
-        """The run as soon as it is what the call waits for, or as it is when its time is over."""
+    def add(self, watch: Watch) -> None:
+        """From now on the call is answered by what batches change."""
+        self._waiting[watch.operation.id].add(watch)
+        wait_ms = min(watch.operation.wait_ms, LONGEST_WAIT_MS)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + min(operation.wait_ms, LONGEST_WAIT_MS) / 1000
-        while True:
-            news: asyncio.Future[RunResult | None] = loop.create_future()
-            self._waiting[operation.id].add(news)
-            alarm = loop.call_at(deadline, _ring, news)
-            try:
-                result = await read()
-                if _satisfies(result, operation) or loop.time() >= deadline:
-                    return result
-                told = await news
-                if told is not None and _satisfies(told, operation):
-                    return told
-            finally:
-                alarm.cancel()
-                self._drop(operation.id, news)
+        watch.alarm = loop.call_later(wait_ms / 1000, self._look, watch, True)
 
-    def _drop(self, run_id: str, news: asyncio.Future[RunResult | None]) -> None:
-        waiting = self._waiting.get(run_id)
+    def settle(self, watch: Watch, result: RunResult, *, late: bool) -> None:
+        """The run was read for this call."""
+        if late or satisfies(result, watch.operation):
+            self.drop(watch)
+            watch.answer(result)
+
+    def drop(self, watch: Watch) -> None:
+        """The call waits no longer."""
+        waiting = self._waiting.get(watch.operation.id)
         if waiting is not None:
-            waiting.discard(news)
+            waiting.discard(watch)
             if not waiting:
-                del self._waiting[run_id]
+                del self._waiting[watch.operation.id]
 
     def tell(self, batch: Batch) -> None:
-        """Pass on what a batch has changed."""
+        """Answer those whose run a batch has changed to what they wait for."""
         if not self._waiting:
             return
         for run_id in batch.changed & self._waiting.keys():
-            result = _result(batch.runs[run_id], batch)
-            for news in self._waiting.pop(run_id):
-                if not news.done():
-                    news.set_result(result)
+            run = batch.runs[run_id]
+            result = _result(run, batch)
+            for watch in list(self._waiting[run_id]):
+                if run.namespace == watch.principal.namespace:
+                    self.settle(watch, result, late=False)
+
+    def close(self) -> None:
+        """Nobody will be answered any more."""
+        for waiting in list(self._waiting.values()):
+            for watch in list(waiting):
+                self.drop(watch)
+                watch.answer(None, Closed("the engine was stopped"))
 
     def refresh(self) -> None:
         """Let everybody look again: another process has committed."""
         for waiting in self._waiting.values():
-            for news in waiting:
-                _ring(news)
+            for watch in waiting:
+                self._look(watch, False)
 
 
-def _ring(news: asyncio.Future[RunResult | None]) -> None:
-    """Let a waiting call look again."""
-    if not news.done():
-        news.set_result(None)
-
-
-def _satisfies(result: RunResult, operation: GetRun) -> bool:
+def satisfies(result: RunResult, operation: GetRun) -> bool:
+    """Whether the run is what the call waits for."""
     if operation.after_revision is None:
         return result.ended
     return result.run.revision > operation.after_revision or result.ended
@@ -147,6 +167,12 @@ class ClaimWatchers:
         for ask, timer in waiting.items():
             timer.cancel()
             self._submit(ask)
+
+    def close(self) -> None:
+        """Nobody will be given anything any more."""
+        for ask in list(self._waiting):
+            self._waiting.pop(ask).cancel()
+            ask.reply(None, Closed("the engine was stopped"))
 
     def withdraw(self, incarnation: str) -> None:
         """Answer the waiting claims of a worker that leaves: it must be given nothing any more."""
