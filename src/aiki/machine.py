@@ -139,9 +139,26 @@ class Reconsider(msgspec.Struct, frozen=True):
 
 
 Command = (
-    Due | Claim | Record | Park | Complete | Fail | RetryRun | Release | Diverge | Recover | Wake
-    | Pause | Resume | RequestStop | Terminate | EndGrace | Stall | Redeliver | Reconsider
-)  # fmt: skip
+    Due
+    | Claim
+    | Record
+    | Park
+    | Complete
+    | Fail
+    | RetryRun
+    | Release
+    | Diverge
+    | Recover
+    | Wake
+    | Pause
+    | Resume
+    | RequestStop
+    | Terminate
+    | EndGrace
+    | Stall
+    | Redeliver
+    | Reconsider
+)
 
 
 class Decided(NamedTuple):
@@ -152,8 +169,14 @@ class Decided(NamedTuple):
 
 
 _LIVE: tuple[Status, ...] = (
-    "scheduled", "queued", "running", "waiting", "paused", "diverged", "stalled",
-)  # fmt: skip
+    "scheduled",
+    "queued",
+    "running",
+    "waiting",
+    "paused",
+    "diverged",
+    "stalled",
+)
 _WAKES = ("event", "child", "timer", "retry", "stop")
 _Ends = set[tuple[Status, str | None]]
 _KILLED: _Ends = {("cancelled", "terminated")}
@@ -193,9 +216,7 @@ LEGAL: dict[type[Command], dict[Status, set[tuple[Status, str | None]]]] = {
         "stalled": {*_UNSTARTED, ("queued", "stop"), ("stalled", None), _FORCED},
     },
     Terminate: {status: _KILLED for status in _LIVE},
-    EndGrace: {
-        status: {("cancelled", "grace_over"), ("failed", "timeout")} for status in _LIVE
-    },
+    EndGrace: {status: {("cancelled", "grace_over"), ("failed", "timeout")} for status in _LIVE},
     Stall: {"queued": {("stalled", "undeliverable")}},
     Redeliver: {"stalled": {("queued", "redelivered")}},
     Reconsider: {"diverged": {("queued", "fingerprint"), ("queued", "decision")}},
@@ -229,16 +250,21 @@ def _verb(kind: type) -> str:
 
 
 def _move(state: RunState, status: Status, reason: str, **changes: Any) -> Decided:
-    return Decided(
-        _replace(state, status=status, revision=state.revision + 1, **changes), reason
-    )
+    return Decided(_replace(state, status=status, revision=state.revision + 1, **changes), reason)
 
 
 def _end(state: RunState, status: Status, reason: str, now: Instant, **changes: Any) -> Decided:
     return _move(
-        state, status, reason, ended_at=now, due_at=None, deadline_at=None, grace_until=None,
-        pause_requested=False, **changes,
-    )  # fmt: skip
+        state,
+        status,
+        reason,
+        ended_at=now,
+        due_at=None,
+        deadline_at=None,
+        grace_until=None,
+        pause_requested=False,
+        **changes,
+    )
 
 
 def _kill(state: RunState, status: Status, reason: str, now: Instant) -> Decided:
@@ -258,10 +284,17 @@ def _claim(state: RunState, command: Claim, now: Instant) -> Decided:
     if state.retry_pending:
         changes = {"attempt": state.attempt + 1, "retry_pending": False}
     return _move(
-        state, "running", "claimed", epoch=state.epoch + 1, holder=command.worker,
-        claim_id=command.claim_id, started_at=started, fingerprint=command.fingerprint,
-        due_at=None, **changes,
-    )  # fmt: skip
+        state,
+        "running",
+        "claimed",
+        epoch=state.epoch + 1,
+        holder=command.worker,
+        claim_id=command.claim_id,
+        started_at=started,
+        fingerprint=command.fingerprint,
+        due_at=None,
+        **changes,
+    )
 
 
 def _record(state: RunState, command: Record, now: Instant) -> Decided:
@@ -306,9 +339,13 @@ def _stopped(state: RunState, reason: str = "cancelled") -> tuple[Status, str]:
 
 def _retry_run(state: RunState, command: RetryRun, now: Instant) -> Decided:
     return _move(
-        state, "waiting", "retry", due_at=command.due_at, retry_pending=True,
+        state,
+        "waiting",
+        "retry",
+        due_at=command.due_at,
+        retry_pending=True,
         **_settle(state, command),
-    )  # fmt: skip
+    )
 
 
 def _release(state: RunState, command: Release, now: Instant) -> Decided:
@@ -359,7 +396,8 @@ def _request_stop(state: RunState, command: RequestStop, now: Instant) -> Decide
         return _kill(_replace(state, stop_cause=command.cause), status, reason, now)
     if state.stop_cause is not None:
         if command.cause == "timeout":
-            return Decided(_replace(state, deadline_at=None), None)
+            grace = state.grace_until if state.grace_until is not None else now + command.grace_ms
+            return Decided(_replace(state, deadline_at=None, grace_until=grace), None)
         return _kill(state, "cancelled", "forced", now)
     state = _replace(state, stop_cause=command.cause, pause_requested=False)
     if command.cause == "timeout":
@@ -393,11 +431,26 @@ def _reconsider(state: RunState, command: Reconsider, now: Instant) -> Decided:
 
 
 _DECIDE: dict[type[Command], Callable[[RunState, Any, Instant], Decided]] = {
-    Due: _due, Claim: _claim, Record: _record, Park: _park, Complete: _complete, Fail: _fail,
-    RetryRun: _retry_run, Release: _release, Diverge: _diverge, Recover: _recover, Wake: _wake,
-    Pause: _pause, Resume: _resume, RequestStop: _request_stop, Terminate: _terminate,
-    EndGrace: _end_grace, Stall: _stall, Redeliver: _redeliver, Reconsider: _reconsider,
-}  # fmt: skip
+    Due: _due,
+    Claim: _claim,
+    Record: _record,
+    Park: _park,
+    Complete: _complete,
+    Fail: _fail,
+    RetryRun: _retry_run,
+    Release: _release,
+    Diverge: _diverge,
+    Recover: _recover,
+    Wake: _wake,
+    Pause: _pause,
+    Resume: _resume,
+    RequestStop: _request_stop,
+    Terminate: _terminate,
+    EndGrace: _end_grace,
+    Stall: _stall,
+    Redeliver: _redeliver,
+    Reconsider: _reconsider,
+}
 
 
 def wake_at(state: RunState) -> Instant | None:
@@ -417,7 +470,7 @@ def is_alone(state: RunState) -> bool:
 TASK_LEGAL: dict[str | None, frozenset[str]] = {
     None: frozenset({"running", "completed", "failed"}),
     "running": frozenset({"running", "completed", "failed", "lost", "discarded"}),
-    "failed": frozenset({"failed", "discarded"}),
+    "failed": frozenset({"failed"}),
     "completed": frozenset({"completed"}),
     "lost": frozenset({"lost"}),
     "discarded": frozenset({"discarded"}),
