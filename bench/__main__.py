@@ -89,7 +89,8 @@ async def _run(name: str, sizes: Sizes, folder: Path) -> tuple[list[Measured], C
         after = _counters(client)
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
-    return measured, Counted(*(b - a for a, b in zip(before, after, strict=True)))
+    spent: Any = [b - a for a, b in zip(before, after, strict=True)]
+    return measured, Counted(*spent)
 
 
 def _counters(client: aiki.Client) -> tuple[int, int, float]:

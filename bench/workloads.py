@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from datetime import timedelta
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import aiki
-from aiki import Client, Run, task, workflow
+from aiki import Client, Run, Start, task, workflow
 
 
 @task
@@ -45,7 +45,9 @@ async def parent(run: Run, children: int) -> int:
     return len(await run.map(one_step, range(children)))
 
 
-WORKFLOWS = [one_step, sequence, parallel, parent]
+P = ParamSpec("P")
+R = TypeVar("R")
+WORKFLOWS: list[aiki.Workflow[..., Any]] = [one_step, sequence, parallel, parent]
 
 
 class Sizes(NamedTuple):
@@ -152,10 +154,10 @@ async def _timed(work: Callable[[], Awaitable[object]]) -> float:
     return time.perf_counter() - began
 
 
-async def _one(client: Client, definition: aiki.Workflow[[int], int], size: int) -> int:
+async def _one(client: Client, definition: aiki.Workflow[..., int], size: int) -> int:
     return await (await definition.enqueue(client, size)).result()
 
 
-async def _all(client: Client, definition: aiki.Workflow[..., object], calls: list[object]) -> None:
-    handles = await definition.enqueue_many(client, calls)  # type: ignore[arg-type]
+async def _all(client: Client, definition: aiki.Workflow[P, R], calls: list[Start[P]]) -> None:
+    handles = await definition.enqueue_many(client, calls)
     await asyncio.gather(*(handle.result() for handle in handles))

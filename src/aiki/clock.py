@@ -42,9 +42,7 @@ def jitter(spread: float) -> float:
 
 def to_datetime(instant: Instant) -> datetime:
     """The instant as an aware datetime in UTC."""
-    return datetime.fromtimestamp(instant // 1000, UTC).replace(
-        microsecond=instant % 1000 * 1000
-    )
+    return datetime.fromtimestamp(instant // 1000, UTC).replace(microsecond=instant % 1000 * 1000)
 
 
 def from_datetime(when: datetime) -> Instant:

@@ -59,7 +59,9 @@ def sqlite_path(url: str) -> Path:
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder; name a file in it: {url}/aiki.db")
     if not path.absolute().parent.is_dir():
-        raise ConfigurationError(f"the folder {path.absolute().parent} does not exist; make it first")
+        raise ConfigurationError(
+            f"the folder {path.absolute().parent} does not exist; make it first"
+        )
     return path
 
 

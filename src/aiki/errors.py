@@ -175,11 +175,11 @@ class WaitTimeout(TimeoutError):
     """A wait ended by its time-out."""
 
 
-class NonRetryable(Exception):  # noqa: N818  (the published name)
+class NonRetryable(Exception):
     """Raised by a task or a workflow: failed for good, whatever its retry policy says."""
 
 
-class RetryAfter(Exception):  # noqa: N818
+class RetryAfter(Exception):
     """Raised by a task: failed, to be tried again no sooner than `delay` (attempts still count)."""
 
     def __init__(self, delay: timedelta, message: str = "retry later") -> None:

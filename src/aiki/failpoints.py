@@ -10,9 +10,15 @@ armed: dict[str, Callable[[], None]] = {}
 """What happens at a named place; empty outside tests."""
 
 NAMES = (
-    "before_transaction", "before_commit", "after_commit_before_reply", "after_claim_before_reply",
-    "after_claim", "before_task", "after_effect_before_report", "after_report_before_next",
-)  # fmt: skip
+    "before_transaction",
+    "before_commit",
+    "after_commit_before_reply",
+    "after_claim_before_reply",
+    "after_claim",
+    "before_task",
+    "after_effect_before_report",
+    "after_report_before_next",
+)
 
 
 def hit(name: str) -> None:

@@ -151,11 +151,11 @@ def test_canonical_bytes_are_json(value: object) -> None:
     assert json.dumps(json.loads(data), ensure_ascii=False, separators=(",", ":")) == data.decode()
 
 
-@given(st.dictionaries(st.text() | st.integers(0, 9), plain, max_size=6), st.randoms())
+keys = st.text().filter(lambda key: not key.isdigit()) | st.integers(0, 9)
+
+
+@given(st.dictionaries(keys, plain, max_size=6), st.randoms())
 def test_the_order_of_keys_changes_nothing(value: dict[Any, object], chance: random.Random) -> None:
-    value = {
-        key: item for key, item in value.items() if not (str(key) in value and key in range(9))
-    }
     items = list(value.items())
     chance.shuffle(items)
     assert encode(dict(items)) == encode(value)

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from aiki.clock import jitter
 from aiki.client.handle import RunHandle
+from aiki.clock import jitter
 from aiki.errors import Closed, ServiceError
 from aiki.model import limits
+from aiki.model.run import RunView
 from aiki.operations.base import Api, Operation
 from aiki.operations.runs import ListRuns, RunQuery, StartRun, StartRuns
-from aiki.model.run import RunView
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -96,15 +96,17 @@ class Client:
         handles: list[RunHandle[R]] = []
         for begin in range(0, len(starts), limits.BULK_ITEMS):
             batch = tuple(starts[begin : begin + limits.BULK_ITEMS])
-            for started in await self.call(StartRuns(starts=batch)):
-                handles.append(RunHandle(self, started.id, workflow))
+            answers = await self.call(StartRuns(starts=batch))
+            handles.extend(RunHandle(self, started.id, workflow) for started in answers)
         return handles
 
     def run(self, id: str, workflow: Workflow[..., R]) -> RunHandle[R]:
         """The handle of a run that was started earlier."""
         return RunHandle(self, id, workflow)
 
-    async def runs(self, query: RunQuery | None = None, *, page: int = 100) -> AsyncIterator[RunView]:
+    async def runs(
+        self, query: RunQuery | None = None, *, page: int = 100
+    ) -> AsyncIterator[RunView]:
         """Runs that match, newest first, page after page."""
         cursor: str | None = None
         while True:

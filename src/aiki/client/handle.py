@@ -138,4 +138,5 @@ def error_for(result: RunResult) -> RunError:
             return RunDeadLettered(failure)
         case Cancelled():
             return RunCancelled(failure)
-    return RunFailed(failure)
+        case _:
+            return RunFailed(failure)

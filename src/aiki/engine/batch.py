@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import msgspec
 
 from aiki.clock import Instant
+from aiki.ids import new_id
 from aiki.machine import Command, Wake, decide, is_alone
 from aiki.model.audit import AuditRecord, Principal
 from aiki.model.failure import ChildEnded, Failure, encode_failure
 from aiki.model.run import TERMINAL, Run, RunState, Transition
 from aiki.model.task import Decision, Divergence, Fact, Wait
 from aiki.model.worker import DeadLetter
-from aiki.ids import new_id
 from aiki.store.protocol import (
     AttemptRow,
     Consumed,
@@ -158,9 +158,15 @@ class Batch:
         self.changed.add(run.id)
         self._transitions.append(
             Transition(
-                run.id, state.revision, state.status, reason, self.now, state.attempt, state.epoch,
+                run.id,
+                state.revision,
+                state.status,
+                reason,
+                self.now,
+                state.attempt,
+                state.epoch,
                 state.holder,
-            )  # fmt: skip
+            )
         )
 
     def _route(self, run: Run, before: RunState, fingerprint: str | None) -> None:
@@ -241,18 +247,27 @@ class Batch:
         """Note who did what."""
         self._audit.append(
             AuditRecord(
-                new_id(), self.now, principal.namespace, principal.name, operation, object_id,
+                new_id(),
+                self.now,
+                principal.namespace,
+                principal.name,
+                operation,
+                object_id,
                 detail,
-            )  # fmt: skip
+            )
         )
 
     def add_dead_letter(self, run: Run, reason: str, detail: str) -> None:
         """Keep what could not be delivered."""
         self._dead_letters.append(
             DeadLetter(
-                id=new_id(), namespace=run.namespace, run_id=run.id, reason=reason, at=self.now,
+                id=new_id(),
+                namespace=run.namespace,
+                run_id=run.id,
+                reason=reason,
+                at=self.now,
                 detail=detail,
-            )  # fmt: skip
+            )
         )
 
     def add_decision(self, run: Run, decision: Decision) -> None:

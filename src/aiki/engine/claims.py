@@ -56,9 +56,12 @@ def grant_newborn(operation: ClaimRuns, principal: Principal, batch: Batch) -> C
             continue
         command = Claim(operation.incarnation, operation.claim_id, fingerprint)
         claimed = _claimed(
-            batch.move(run, command), input=batch.inputs[run.id], memo=Memo(),
-            inbox=tuple(batch.inboxes.get(run.id, ())), memo_version=0,
-        )  # fmt: skip
+            batch.move(run, command),
+            input=batch.inputs[run.id],
+            memo=Memo(),
+            inbox=tuple(batch.inboxes.get(run.id, ())),
+            memo_version=0,
+        )
         granted.append(claimed)
         if len(granted) == operation.limit:
             break
@@ -159,7 +162,7 @@ async def _memos(tx: Transaction, of: Sequence[RunAttempt]) -> dict[str, Memo]:
     attempts = await tx.load_attempts(of)
     children = await tx.load_children(of)
     decisions = await tx.load_decisions(of)
-    memos = {}
+    memos: dict[str, Memo] = {}
     for run_id, _ in of:
         page, next_number = _page(entries.get(run_id, []), numbers.get(run_id, 0))
         memos[run_id] = Memo(
@@ -198,9 +201,12 @@ async def load_memo(operation: LoadMemo, principal: Principal, tx: Transaction) 
     inbox = await tx.load_facts([run.id])
     inputs = await tx.load_payloads([run.id], "input")
     return _claimed(
-        run, input=inputs.get(run.id), memo=memo, memo_version=versions[run.id],
+        run,
+        input=inputs.get(run.id),
+        memo=memo,
+        memo_version=versions[run.id],
         inbox=tuple(inbox.get(run.id, ())),
-    )  # fmt: skip
+    )
 
 
 async def _next_page(tx: Transaction, of: RunAttempt, from_number: int) -> Memo:
@@ -208,5 +214,3 @@ async def _next_page(tx: Transaction, of: RunAttempt, from_number: int) -> Memo:
     entries = await tx.load_entry_page(*of, from_number, _PAGE_ENTRIES)
     page, next_number = _page(entries, numbers.get(of[0], 0))
     return Memo(entries=page, next_number=next_number)
-
-

@@ -101,7 +101,7 @@ class Committer:
         failpoints.hit("before_transaction")
         try:
             committed = await self._store.transact(lambda tx: self._work(tx, asks))
-        except Exception as error:  # noqa: BLE001  (nothing may stop the committer)
+        except Exception as error:
             await self._one_by_one(asks, error)
             return
         failpoints.hit("after_commit_before_reply")

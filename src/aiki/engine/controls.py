@@ -50,9 +50,7 @@ def stop_failure(run: Run, reason: str = "", *, forced: bool = False) -> Failure
     return Cancelled(reason, forced=forced)
 
 
-def request_stop(
-    run: Run, cause: StopCause, fact_id: str, reason: str, batch: Batch
-) -> Run:
+def request_stop(run: Run, cause: StopCause, fact_id: str, reason: str, batch: Batch) -> Run:
     """Ask a run to stop: a fact in its inbox, or its end where nothing could clean up."""
     first = run.state.stop_cause is None
     grace_ms = options_of(run).cancel_grace_ms if cause == "timeout" else 0
@@ -167,9 +165,7 @@ def apply_waive(operation: WaiveEntries, principal: Principal, batch: Batch) -> 
     return view_of(run)
 
 
-def apply_retry_diverged(
-    operation: RetryDiverged, principal: Principal, batch: Batch
-) -> RunView:
+def apply_retry_diverged(operation: RetryDiverged, principal: Principal, batch: Batch) -> RunView:
     """Offer the run again as it is."""
     run = batch.move(own_run(operation.id, principal, batch), Reconsider("decision"))
     batch.add_decision(run, Decision("retry"))

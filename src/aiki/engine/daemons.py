@@ -104,14 +104,15 @@ class Daemon(NamedTuple):
     """One duty and how often it is looked after."""
 
     run_once: Callable[[Engine], Awaitable[int]]
-    interval_ms: Callable[[Engine], int]
+    setting: str
+    """Name of the engine's setting that holds the interval."""
 
 
 DAEMONS: tuple[Daemon, ...] = (
-    Daemon(recover, lambda engine: engine.settings.recovery_interval_ms),
-    Daemon(republish, lambda engine: 5_000),
-    Daemon(stall, lambda engine: engine.settings.upkeep_interval_ms),
-    Daemon(retention, lambda engine: engine.settings.upkeep_interval_ms),
+    Daemon(recover, "recovery_interval_ms"),
+    Daemon(republish, "republish_interval_ms"),
+    Daemon(stall, "upkeep_interval_ms"),
+    Daemon(retention, "upkeep_interval_ms"),
 )
 
 
@@ -189,7 +190,9 @@ class Daemons:
         async def loop() -> None:
             while True:
                 await daemon.run_once(self._engine)
-                await asyncio.sleep(daemon.interval_ms(self._engine) / 1000 * jitter(0.1))
+                await asyncio.sleep(
+                    getattr(self._engine.settings, daemon.setting) / 1000 * jitter(0.1)
+                )
 
         return loop
 
@@ -213,6 +216,8 @@ class Daemons:
                 self._engine.refresh()
                 pause = shortest
             else:
-                pause = min(pause * 2, longest) if not self._engine.waiting else min(
-                    round(pause * 1.1) + 1, longest
+                pause = (
+                    min(pause * 2, longest)
+                    if not self._engine.waiting
+                    else min(round(pause * 1.1) + 1, longest)
                 )

@@ -34,6 +34,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     daemons: bool = True
     """Wake, recover, stall and delete in this process."""
     recovery_interval_ms: int = 500
+    republish_interval_ms: int = 5_000
     stall_after_ms: int = 24 * 3_600_000
     retention_ms: int | None = 30 * 24 * 3_600_000
     """How long an ended run is kept; None keeps it for ever."""
@@ -49,7 +50,7 @@ class Engine:
         self.results = ResultReader(store)
         self.runs = RunWatchers(self._look)
         self.news = NewsWatchers()
-        self.claims = ClaimWatchers(lambda ask: self.committer.submit(ask))
+        self.claims = ClaimWatchers(self._submit)
         self.committer = Committer(
             store, matching_claims=self.claims.matching, on_commit=self._committed
         )
@@ -106,6 +107,9 @@ class Engine:
         else:
             self._spawn(self._answer(operation, principal, reply))
 
+    def _submit(self, ask: Ask) -> None:
+        self.committer.submit(ask)
+
     def _note_presence(self, operation: Operation[Any]) -> None:
         """An embedded worker lives and dies with this process: its lock proves it."""
         if isinstance(operation, RegisterWorker):
@@ -139,9 +143,7 @@ class Engine:
 
         self._spawn(look())
 
-    async def _answer(
-        self, operation: Operation[Any], principal: Principal, reply: Reply
-    ) -> None:
+    async def _answer(self, operation: Operation[Any], principal: Principal, reply: Reply) -> None:
         try:
             result = await self._read(operation, principal)
         except asyncio.CancelledError:
@@ -164,8 +166,9 @@ class Engine:
             case GetServerInfo():
                 now = await self.store.read(lambda tx: tx.now())
                 return ServerInfo(VERSION, self.store.schema_version, self.store.name, now)
-        reader = READERS[type(operation)]
-        return await self.store.read(lambda tx: reader(operation, principal, tx))
+            case _:
+                reader = READERS[type(operation)]
+                return await self.store.read(lambda tx: reader(operation, principal, tx))
 
     async def _listen(self, operation: Listen) -> News:
         incarnation = operation.incarnation

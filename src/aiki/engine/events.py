@@ -69,9 +69,7 @@ def _known(event: SendEvent, batch: Batch) -> str | None:
 
 def put_event(event: SendEvent | EventSend, run: Run, batch: Batch) -> None:
     """The event as a fact in the run's inbox."""
-    fact = Fact(
-        event.id, run.id, "event", event.name, batch.now, value=event.value, key=event.key
-    )
+    fact = Fact(event.id, run.id, "event", event.name, batch.now, value=event.value, key=event.key)
     batch.add_fact(run, fact)
 
 

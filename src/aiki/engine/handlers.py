@@ -15,7 +15,7 @@ from aiki.store.protocol import Transaction
 
 
 class Handler(NamedTuple):
-    """`prepare` names rows before they are loaded; `apply` decides, or raises and changes nothing."""
+    """`prepare` names rows before they are loaded; `apply` decides, or raises and changes none."""
 
     prepare: Callable[[Any, Principal, Batch], Awaitable[None]]
     apply: Callable[[Any, Principal, Batch], Any]
@@ -42,9 +42,7 @@ HANDLERS: dict[type[Operation[Any]], Handler] = {
 }
 """Operations that change something. `ClaimRuns` has a phase of its own: `claims.serve_claim`."""
 
-READERS: dict[
-    type[Operation[Any]], Callable[[Any, Principal, Transaction], Awaitable[Any]]
-] = {
+READERS: dict[type[Operation[Any]], Callable[[Any, Principal, Transaction], Awaitable[Any]]] = {
     runs.ListRuns: reads.list_runs,
     runs.GetHistory: reads.get_history,
     work.LoadMemo: load_memo,

@@ -57,7 +57,7 @@ class EngineHost:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001  (handed to whoever started the thread)
+        except BaseException as error:
             self._error = error
         finally:
             self._ready.set()

@@ -18,8 +18,11 @@ from aiki.operations.runs import GetHistory, History, ListRuns, RunPage, RunQuer
 from aiki.store.protocol import Store, Transaction
 
 _WAITING: tuple[PublicStatus, ...] = (
-    "sleeping", "awaiting_event", "awaiting_retry", "awaiting_child",
-)  # fmt: skip
+    "sleeping",
+    "awaiting_event",
+    "awaiting_retry",
+    "awaiting_child",
+)
 
 
 async def read_results(ids: Sequence[str], tx: Transaction) -> dict[str, RunResult]:
@@ -65,7 +68,7 @@ class ResultReader:
         asked, self._asked = self._asked, {}
         try:
             found = await self._store.read(lambda tx: read_results(list(asked), tx))
-        except Exception as error:  # noqa: BLE001  (whoever asked gets it)
+        except Exception as error:
             for future in (future for futures in asked.values() for future in futures):
                 if not future.done():
                     future.set_exception(error)

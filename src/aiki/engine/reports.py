@@ -23,6 +23,7 @@ from aiki.operations.work import (
     Reported,
     ReportOutcome,
     RunReport,
+    StopRequest,
 )
 from aiki.store.protocol import AttemptRow, EntryRow
 
@@ -58,9 +59,7 @@ def apply_report(operation: Report, principal: Principal, batch: Batch) -> Repor
     return Reported(outcomes, batch.now)
 
 
-def _one(
-    report: RunReport, incarnation: str, principal: Principal, batch: Batch
-) -> ReportOutcome:
+def _one(report: RunReport, incarnation: str, principal: Principal, batch: Batch) -> ReportOutcome:
     run = batch.runs.get(report.run_id)
     if run is None or run.namespace != principal.namespace:
         return ReportOutcome("claim_lost", "no such run")
@@ -108,18 +107,23 @@ def _record(report: RunReport, run: Run, batch: Batch) -> None:
     for event in report.sends:
         pass_event(event, run, batch)
     for stop in report.stops:
-        target = batch.runs.get(stop.run_id)
-        if target is None or target.namespace != run.namespace or stop.id in batch.facts:
-            continue
-        if target.state.status not in TERMINAL and target.state.stop_cause is None:
-            request_stop(target, "cancel", stop.id, stop.reason, batch)
-        stop_family(batch.families[stop.run_id], stop.id, stop.reason, batch)
+        _pass_stop(stop, run, batch)
     if report.ending is not None:
         _end(report, batch.runs[run.id], batch)
 
 
+def _pass_stop(stop: StopRequest, sender: Run, batch: Batch) -> None:
+    """A run asks another of its namespace to stop; once asked is enough."""
+    target = batch.runs.get(stop.run_id)
+    if target is None or target.namespace != sender.namespace or stop.id in batch.facts:
+        return
+    if target.state.status not in TERMINAL and target.state.stop_cause is None:
+        request_stop(target, "cancel", stop.id, stop.reason, batch)
+    stop_family(batch.families[stop.run_id], stop.id, stop.reason, batch)
+
+
 def _progress(report: RunReport, run: Run, batch: Batch) -> Run:
-    """Recorded entries clear losses and may start the grace; otherwise the run's row is not touched."""
+    """Entries clear losses and may start the grace; otherwise the run's row is not touched."""
     stopped = any(entry.kind == "cancel" for entry in report.entries)
     state = run.state
     if not (stopped or state.losses or state.alone_losses):
@@ -142,6 +146,8 @@ def _end(report: RunReport, run: Run, batch: Batch) -> None:
         case Diverged(divergence):
             batch.move(run, Diverge(epoch, command_id))
             batch.add_divergence(run, divergence)
+        case None:
+            return
 
 
 def _distinct(waits: tuple[Wait, ...]) -> list[Wait]:

@@ -17,6 +17,7 @@ from aiki.store.protocol import Reference
 
 _encode = msgspec.json.Encoder().encode
 _FORBIDDEN = re.compile(r"[:@{}\x00-\x1f\x7f]")
+_UUID_LENGTH = 36
 _MAX_DELAY_MS = 100 * 366 * 86_400_000
 
 
@@ -48,7 +49,7 @@ def _check_start(start: StartRun) -> None:
     check_name("workflow's version", start.version)
     check_name("shard", start.shard, empty=True)
     check_payload("input", start.input)
-    if len(start.id) != 36:
+    if len(start.id) != _UUID_LENGTH:
         raise InvalidRequest(f"the run id {start.id!r} is not a UUID")
     if start.reference_id is not None and not 0 < len(start.reference_id) <= limits.NAME_LENGTH:
         raise InvalidRequest(f"a reference id has 1 to {limits.NAME_LENGTH} characters")
@@ -72,10 +73,20 @@ def _born(start: StartRun, namespace: str, now: int, parent: Run | None) -> Run:
         deadline_at=now + options.timeout_ms if options.timeout_ms else None,
     )
     return Run(
-        start.id, namespace, start.workflow, start.version, start.shard, start.priority,
-        start.reference_id, parent.id if parent else None, parent.state.attempt if parent else 0,
-        _digest(start), _encode(options), now, state,
-    )  # fmt: skip
+        start.id,
+        namespace,
+        start.workflow,
+        start.version,
+        start.shard,
+        start.priority,
+        start.reference_id,
+        parent.id if parent else None,
+        parent.state.attempt if parent else 0,
+        _digest(start),
+        _encode(options),
+        now,
+        state,
+    )
 
 
 def _reference(start: StartRun, namespace: str) -> Reference | None:
@@ -94,23 +105,24 @@ async def prepare_starts(operation: StartRuns, principal: Principal, batch: Batc
             names.references.add(reference)
 
 
-def apply_starts(
-    operation: StartRuns, principal: Principal, batch: Batch
-) -> tuple[Started, ...]:
+def apply_starts(operation: StartRuns, principal: Principal, batch: Batch) -> tuple[Started, ...]:
     """Start all, or raise before anything was started."""
     starts = operation.starts
+    if not starts:
+        return ()
     if len(starts) > limits.BULK_ITEMS:
         raise LimitExceeded(f"{len(starts)} starts in one call; at most {limits.BULK_ITEMS}")
     found = [_existing(start, principal.namespace, batch) for start in starts]
     _refuse_twins(starts)
-    results = []
+    results: list[Started] = []
     for start, existing in zip(starts, found, strict=True):
         if existing is None:
             batch.add_run(_born(start, principal.namespace, batch.now, None), start.input)
         results.append(Started(existing or start.id, existing is None))
     if any(result.created for result in results):
-        detail = f"{len(starts)} runs" if len(starts) > 1 else starts[0].workflow
-        batch.add_audit(principal, "StartRuns", starts[0].id, detail)
+        first = results[0]
+        detail = f"{len(starts)} runs of {', '.join(sorted({s.workflow for s in starts}))}"
+        batch.add_audit(principal, "StartRuns", first.id, detail[:200])
     return tuple(results)
 
 

@@ -76,7 +76,9 @@ def _wake(run: Run, batch: Batch) -> bool:
         fact_id = derived_id(run.id, "deadline", str(state.attempt))
         stopped = request_stop(run, "timeout", fact_id, "its time was over", batch)
         if stopped.state.status in TERMINAL or stopped.state.grace_until is not None:
-            stop_family(batch.families.get(run.id, []), fact_id, "the parent's time was over", batch)
+            stop_family(
+                batch.families.get(run.id, []), fact_id, "the parent's time was over", batch
+            )
     elif not _is_due(state.due_at, batch):
         return False
     elif state.status == "scheduled":

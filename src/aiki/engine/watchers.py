@@ -1,4 +1,4 @@
-"""Watchers: calls that wait until something happens. Held in memory, and never the only way to know.
+"""Watchers: calls that wait until something happens; held in memory, never the only way to know.
 
 Whoever waits has looked at the database after it began to wait, so that nothing falls in between;
 whatever another process commits is found by `refresh`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aiki.clock import Instant
 from aiki.engine.batch import Batch
 from aiki.engine.starts import check_name
 from aiki.errors import InvalidRequest, NotFound
@@ -16,7 +17,6 @@ from aiki.operations.work import (
     Offer,
     RegisterWorker,
 )
-from aiki.clock import Instant
 
 SHORTEST_LEASE_MS = 1_000
 _DIVERGED_AT_ONCE = 1_000
@@ -32,14 +32,18 @@ async def prepare_registration(
     await tx.save_workflow_versions(namespace, operation.workflows, batch.now)
     await tx.save_worker(
         WorkerView(
-            incarnation=operation.incarnation, name=operation.name, namespace=namespace,
-            status="alive", lease_ms=operation.lease_ms,
-            lease_until=batch.now + operation.lease_ms, registered_at=batch.now,
+            incarnation=operation.incarnation,
+            name=operation.name,
+            namespace=namespace,
+            status="alive",
+            lease_ms=operation.lease_ms,
+            lease_until=batch.now + operation.lease_ms,
+            registered_at=batch.now,
             seen_at=batch.now,
         ),
         [Offer(spec.name, spec.version, spec.fingerprint) for spec in operation.workflows],
         operation.shards,
-    )  # fmt: skip
+    )
     for spec in operation.workflows:
         diverged = await tx.diverged_runs(namespace, spec, _DIVERGED_AT_ONCE)
         batch.families[f"{spec.name}@{spec.version}"] = diverged
@@ -56,9 +60,7 @@ def _check(operation: RegisterWorker) -> None:
         check_name("shard", shard)
 
 
-def apply_registration(
-    operation: RegisterWorker, principal: Principal, batch: Batch
-) -> Instant:
+def apply_registration(operation: RegisterWorker, principal: Principal, batch: Batch) -> Instant:
     """Offer diverged runs to the new source, once and to it alone."""
     for spec in operation.workflows:
         for run_id in batch.families.get(f"{spec.name}@{spec.version}", ()):
@@ -83,12 +85,10 @@ async def prepare_heartbeat(operation: Heartbeat, principal: Principal, batch: B
     )
 
 
-def apply_heartbeat(
-    operation: Heartbeat, principal: Principal, batch: Batch
-) -> HeartbeatAnswer:
+def apply_heartbeat(operation: Heartbeat, principal: Principal, batch: Batch) -> HeartbeatAnswer:
     """Release what was claimed but never heard of; tell which claims are lost."""
     listed = {holding.run_id for holding in operation.held}
-    current = {}
+    current: dict[str, int] = {}
     for row in batch.held[operation.incarnation]:
         run = batch.runs.get(row.run_id)
         if run is not None and row.run_id not in listed and _still_held(run, operation):
@@ -119,5 +119,3 @@ def apply_leave(operation: LeaveWorker, principal: Principal, batch: Batch) -> I
         if run is not None and _still_held(run, operation):
             batch.move(run, Release(run.state.epoch))
     return batch.now
-
-

@@ -1,4 +1,4 @@
-"""Why something did not complete: a union that `match` can take apart, the same live and replayed."""
+"""Why something did not complete: a union that `match` takes apart, the same live and replayed."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def raised(error: BaseException, *, depth: int = 0) -> Raised:
     chain = raised(cause, depth=depth + 1) if cause and depth < limits.ERROR_CAUSES else None
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001  (a user's __str__ may raise anything)
+    except Exception:
         message = "<its __str__ raised>"
     return Raised(
         type=type(error).__qualname__,

@@ -52,7 +52,7 @@ class Retry(msgspec.Struct, frozen=True):
         on: Sequence[type[Exception]] = (),
         stop_on: Sequence[type[Exception]] = (),
     ) -> Retry:
-        """Up to `attempts` in all, `delay` apart; `on` limits it to these errors, `stop_on` wins."""
+        """Up to `attempts` in all, `delay` apart; `on` limits it to some errors, `stop_on` wins."""
         base_ms = _milliseconds("delay", delay)
         return Retry(attempts, base_ms, only=_names(on), stop=_names(stop_on))
 

@@ -11,19 +11,46 @@ from aiki.model.failure import Failure
 from aiki.model.retry import Retry
 
 Status = Literal[
-    "scheduled", "queued", "running", "waiting", "paused", "diverged", "stalled",
-    "completed", "failed", "cancelled",
-]  # fmt: skip
+    "scheduled",
+    "queued",
+    "running",
+    "waiting",
+    "paused",
+    "diverged",
+    "stalled",
+    "completed",
+    "failed",
+    "cancelled",
+]
 STATUSES: tuple[Status, ...] = (
-    "scheduled", "queued", "running", "waiting", "paused", "diverged", "stalled",
-    "completed", "failed", "cancelled",
-)  # fmt: skip
+    "scheduled",
+    "queued",
+    "running",
+    "waiting",
+    "paused",
+    "diverged",
+    "stalled",
+    "completed",
+    "failed",
+    "cancelled",
+)
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 
 PublicStatus = Literal[
-    "scheduled", "queued", "running", "sleeping", "paused", "awaiting_event", "awaiting_retry",
-    "awaiting_child", "diverged", "stalled", "completed", "failed", "cancelled",
-]  # fmt: skip
+    "scheduled",
+    "queued",
+    "running",
+    "sleeping",
+    "paused",
+    "awaiting_event",
+    "awaiting_retry",
+    "awaiting_child",
+    "diverged",
+    "stalled",
+    "completed",
+    "failed",
+    "cancelled",
+]
 
 StopCause = Literal["cancel", "timeout"]
 

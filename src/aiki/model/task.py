@@ -87,7 +87,7 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that came from outside, in a run's inbox; unnumbered until a claim holder takes it."""
+    """Something from outside, in a run's inbox; unnumbered until a claim holder takes it."""
 
     id: str
     run_id: str
@@ -123,4 +123,5 @@ class Divergence(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def describe(self) -> str:
         """One line for people."""
-        return f"recorded but not asked for: {', '.join(self.left)}; asked for: {', '.join(self.asked)}"
+        left, asked = ", ".join(self.left), ", ".join(self.asked)
+        return f"recorded but not asked for: {left}; asked for: {asked}"

@@ -41,10 +41,10 @@ class Api(Protocol):
 OPERATIONS: dict[str, type[Operation[Any]]] = {}
 """Every operation by name; filled by `operation`."""
 
-O = TypeVar("O", bound=type[Operation[Any]])
+Declared = TypeVar("Declared", bound=type[Operation[Any]])
 
 
-def operation(cls: O) -> O:
+def operation(cls: Declared) -> Declared:
     """Register the class as an operation of the public API."""
     OPERATIONS[cls.__name__] = cls
     return cls

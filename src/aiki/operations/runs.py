@@ -212,5 +212,3 @@ class SendEvent(Operation[str], frozen=True, kw_only=True):
     name: str
     value: bytes = b"null"
     key: str | None = None
-
-

@@ -12,9 +12,7 @@ def load_sql(package: str, file: str) -> dict[str, str]:
     """The statements of a file by their names, without comments."""
     text = files(package).joinpath(file).read_text("utf-8")
     parts = _SECTION.split(text)
-    return {
-        name: _statement(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    return {name: _statement(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def _statement(body: str) -> str:

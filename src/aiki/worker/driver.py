@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from aiki import failpoints
 from aiki.clock import Instant
+from aiki.ids import new_id
 from aiki.model.failure import Failure
 from aiki.model.task import Entry, Fact, Key, TaskAttempt, Wait
 from aiki.operations.runs import StartRun
@@ -34,7 +35,6 @@ from aiki.operations.work import (
     RunReport,
     StopRequest,
 )
-from aiki.ids import new_id
 from aiki.worker.environment import Environment
 from aiki.worker.inbox import Inbox
 from aiki.worker.outcome import ending_of, stuck_ending
@@ -354,9 +354,14 @@ class Driver:
     def _entry(self, call: Call | Attempt, kind: Any, **details: Any) -> Entry:
         at = max(self._execution.instant, self._now())
         return Entry(
-            self._last_number + 1, kind, call.key.address, call.key.ordinal, at,
-            epoch=self.claim.epoch, **details,
-        )  # fmt: skip
+            self._last_number + 1,
+            kind,
+            call.key.address,
+            call.key.ordinal,
+            at,
+            epoch=self.claim.epoch,
+            **details,
+        )
 
     def _result_entry(self, attempt: Attempt, result: bytes | Failure) -> Entry:
         value, failure = (result, None) if isinstance(result, bytes) else (None, result)
@@ -364,9 +369,15 @@ class Driver:
             status = "completed" if failure is None else "failed"
             self._add_attempt(self._end_record(attempt, status, failure))
         return self._entry(
-            attempt, "task", name=attempt.task.name, value=value, failure=failure,
-            task_attempt=attempt.number, started_at=attempt.started_at, arguments=attempt.arguments,
-        )  # fmt: skip
+            attempt,
+            "task",
+            name=attempt.task.name,
+            value=value,
+            failure=failure,
+            task_attempt=attempt.number,
+            started_at=attempt.started_at,
+            arguments=attempt.arguments,
+        )
 
     def _effect_entry(self, call: Call) -> Entry:
         if isinstance(call.details, EventSend):
@@ -390,17 +401,28 @@ class Driver:
             self._stop_delivered = True
             at = max(self._execution.instant, self._now())
             return Entry(
-                self._last_number + 1, "cancel", "cancel", 0, at, name=fact.name,
-                value=fact.value, fact_id=fact.id, epoch=self.claim.epoch,
-            )  # fmt: skip
+                self._last_number + 1,
+                "cancel",
+                "cancel",
+                0,
+                at,
+                name=fact.name,
+                value=fact.value,
+                fact_id=fact.id,
+                epoch=self.claim.epoch,
+            )
         call = self._waiting_call(fact)
         assert call is not None
         self._dues.pop(call.key, None)
         return self._entry(
-            call, fact.kind, name=call.name if fact.kind == "child" else fact.name,
-            value=fact.value, failure=fact.failure, fact_id=fact.id,
+            call,
+            fact.kind,
+            name=call.name if fact.kind == "child" else fact.name,
+            value=fact.value,
+            failure=fact.failure,
+            fact_id=fact.id,
             arguments=call.arguments or None,
-        )  # fmt: skip
+        )
 
     def _is_wanted(self, fact: Fact) -> bool:
         if fact.kind == "cancel":
@@ -426,10 +448,14 @@ class Driver:
 
     def _start_record(self, attempt: Attempt) -> TaskAttempt:
         return TaskAttempt(
-            *attempt.key, attempt.task.name, attempt.number, "running",
-            attempt.started_at or self._now(), epoch=self.claim.epoch,
+            *attempt.key,
+            attempt.task.name,
+            attempt.number,
+            "running",
+            attempt.started_at or self._now(),
+            epoch=self.claim.epoch,
             at_most_once=attempt.task.at_most_once,
-        )  # fmt: skip
+        )
 
     def _end_record(
         self,
@@ -439,9 +465,17 @@ class Driver:
         due_at: Instant | None = None,
     ) -> TaskAttempt:
         record = TaskAttempt(
-            *attempt.key, attempt.task.name, attempt.number, status, attempt.started_at,
-            self._now(), due_at, failure, self.claim.epoch, attempt.task.at_most_once,
-        )  # fmt: skip
+            *attempt.key,
+            attempt.task.name,
+            attempt.number,
+            status,
+            attempt.started_at,
+            self._now(),
+            due_at,
+            failure,
+            self.claim.epoch,
+            attempt.task.at_most_once,
+        )
         self._tries.note(record)
         return record
 

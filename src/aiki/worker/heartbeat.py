@@ -94,7 +94,8 @@ class HeartbeatThread:
             return
         run_id = driver.claim.id
         if run_id not in self._stuck:
-            frame = sys._current_frames().get(self._loop_thread)
+            frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+            frame = frames.get(self._loop_thread)
             stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
             self._stuck[run_id] = stack
             logger.error("WorkflowStuck: run %s blocks its worker's loop\n%s", run_id, stack)
@@ -120,8 +121,10 @@ class HeartbeatThread:
         held = tuple(Holding(run_id, epoch) for run_id, epoch in worker.held().items())
         answer = await self._api.call(
             Heartbeat(
-                incarnation=worker.incarnation, held=held, claiming=claiming,
+                incarnation=worker.incarnation,
+                held=held,
+                claiming=claiming,
                 stuck=tuple(self._stuck),
-            )  # fmt: skip
+            )
         )
         worker.from_thread(lambda: worker.learn_lost(answer.lost))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import io
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from aiki.clock import jitter
 from aiki.errors import (
     ChildFailed,
-    PayloadError,
     LimitExceeded,
+    PayloadError,
     TaskFailed,
     WorkflowDeadlock,
     WorkflowStuck,
@@ -43,13 +43,19 @@ def ending_of(
 def failure_of(error: BaseException) -> Failure:
     """The record of what a workflow raised; a task's failure stays its cause."""
     record = raised(error)
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = _innermost(error)
     if isinstance(error, (TaskFailed, ChildFailed)) and record.cause is None:
         cause = error.failure
         if isinstance(cause, Raised):
             record = msgspec.structs.replace(record, cause=cause)
     return record
+
+
+def _innermost(error: Any) -> BaseException:
+    """The first error of a group, as deep as it goes."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return cast("BaseException", error)
 
 
 def _retry_in_ms(

@@ -52,9 +52,7 @@ class Reporter:
             answer = await self.post([report for _, report in composed])
         finally:
             self._sending = None
-        for (driver, _), outcome, changes in zip(
-            composed, answer.outcomes, covered, strict=True
-        ):
+        for (driver, _), outcome, changes in zip(composed, answer.outcomes, covered, strict=True):
             driver.acknowledged(outcome, changes)
         if self._dirty:
             self._schedule()

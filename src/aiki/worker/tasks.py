@@ -19,8 +19,17 @@ from aiki.workflow.task import Task
 class Attempt:
     """One execution of a task, as long as it is in flight."""
 
-    __slots__ = ("arguments", "context", "error", "key", "number", "reported", "started_at",
-                 "task", "work")  # fmt: skip
+    __slots__ = (
+        "arguments",
+        "context",
+        "error",
+        "key",
+        "number",
+        "reported",
+        "started_at",
+        "task",
+        "work",
+    )
 
     def __init__(
         self, task: Task[..., Any], key: Key, arguments: bytes, number: int, context: TaskContext
@@ -94,9 +103,7 @@ class Attempts:
             "thread": self._thread_runner,
         }
 
-    def start(
-        self, attempt: Attempt, done: Callable[[Attempt, bytes | Failure], None]
-    ) -> None:
+    def start(self, attempt: Attempt, done: Callable[[Attempt, bytes | Failure], None]) -> None:
         """Begin; `done` is called from a plain callback, unless the attempt is cancelled."""
 
         def finished(work: asyncio.Task[bytes | Failure]) -> None:
@@ -110,11 +117,12 @@ class Attempts:
     async def _execute(self, attempt: Attempt) -> bytes | Failure:
         task = attempt.task
         runner = self._runners[task.executor]
+        limit = None if task.timeout_ms is None else asyncio.timeout(task.timeout_ms / 1000)
         try:
-            if task.timeout_ms is None:
+            if limit is None:
                 value = await runner.run(task, attempt.arguments, attempt.context)
             else:
-                async with asyncio.timeout(task.timeout_ms / 1000) as limit:
+                async with limit:
                     value = await runner.run(task, attempt.arguments, attempt.context)
             return task.signature.returns.encode(value)
         except asyncio.CancelledError as error:
@@ -122,12 +130,12 @@ class Attempts:
                 raise
             return self._failed(attempt, error)
         except TimeoutError as error:
-            if task.timeout_ms is not None and limit.expired():
+            if limit is not None and task.timeout_ms is not None and limit.expired():
                 attempt.context.cancelled = True
                 attempt.error = error
                 return TimedOut(task.timeout_ms, f"task {task.name}")
             return self._failed(attempt, error)
-        except BaseException as error:  # noqa: BLE001  (no task may end its worker)
+        except BaseException as error:
             return self._failed(attempt, error)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Failure:

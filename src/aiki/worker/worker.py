@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiki import failpoints
-from aiki.clock import SYSTEM, Instant
+from aiki.clock import SYSTEM, Clock, Instant
 from aiki.errors import AikiError, ClaimLost, ConfigurationError, DefinitionError, ServiceError
 from aiki.ids import new_id
 from aiki.model.failure import Raised
@@ -76,7 +76,7 @@ class Worker:
     ) -> None:
         self.name = id or f"{socket.gethostname()}-{os.getpid()}"
         self.incarnation = new_id()
-        self.clock = SYSTEM
+        self.clock: Clock = SYSTEM
         self.timekeeper = Timekeeper(self.clock)
         self.lease_ms = lease_ms
         self.replay_always = os.environ.get("AIKI_REPLAY_ALWAYS") == "1"
@@ -153,10 +153,12 @@ class Worker:
     async def _register(self) -> None:
         instant = await self._api.call(
             RegisterWorker(
-                incarnation=self.incarnation, name=self.name, lease_ms=self.lease_ms,
+                incarnation=self.incarnation,
+                name=self.name,
+                lease_ms=self.lease_ms,
                 workflows=tuple(wf.spec() for wf in self._workflows.values()),
                 shards=self._shards,
-            )  # fmt: skip
+            )
         )
         self.timekeeper.learn(instant, exactly=True)
 
@@ -165,9 +167,7 @@ class Worker:
         self._spawn(self._register())
 
     def _offers(self) -> tuple[Offer, ...]:
-        return tuple(
-            Offer(wf.name, wf.version, wf.fingerprint) for wf in self._workflows.values()
-        )
+        return tuple(Offer(wf.name, wf.version, wf.fingerprint) for wf in self._workflows.values())
 
     async def _shut_down(self) -> None:
         """Stop claiming at once, let runs come to a park or end, then release the rest."""
@@ -222,10 +222,14 @@ class Worker:
         try:
             claims = await self._api.call(
                 ClaimRuns(
-                    claim_id=claim_id, incarnation=self.incarnation, offers=self._offers(),
-                    limit=limit, shards=self._shards, wait_ms=wait_ms,
+                    claim_id=claim_id,
+                    incarnation=self.incarnation,
+                    offers=self._offers(),
+                    limit=limit,
+                    shards=self._shards,
+                    wait_ms=wait_ms,
                     idle=not self._active and not self._loading,
-                )  # fmt: skip
+                )
             )
         except ServiceError as error:
             logger.warning("a claim failed: %s", error)
@@ -293,7 +297,7 @@ class Worker:
         definition = self._workflows[claim.workflow, claim.version]
         try:
             driver = Driver(claim, memo, definition, self)
-        except Exception as error:  # noqa: BLE001  (an input that the code does not accept)
+        except Exception as error:
             self._refuse(claim, error)
             return
         self._active[claim.id] = driver
@@ -305,9 +309,13 @@ class Worker:
         failure = Raised(type(error).__qualname__, str(error))
         self._post(
             RunReport(
-                run_id=claim.id, epoch=claim.epoch, attempt=claim.attempt,
-                parent_id=claim.parent_id, ending=Failed(failure), command_id=new_id(),
-            )  # fmt: skip
+                run_id=claim.id,
+                epoch=claim.epoch,
+                attempt=claim.attempt,
+                parent_id=claim.parent_id,
+                ending=Failed(failure),
+                command_id=new_id(),
+            )
         )
 
     # News
@@ -415,9 +423,12 @@ class Worker:
         claim = driver.claim
         self._post(
             RunReport(
-                run_id=claim.id, epoch=claim.epoch, attempt=claim.attempt, ending=Released(),
+                run_id=claim.id,
+                epoch=claim.epoch,
+                attempt=claim.attempt,
+                ending=Released(),
                 command_id=new_id(),
-            )  # fmt: skip
+            )
         )
 
     def _post(self, report: RunReport) -> None:

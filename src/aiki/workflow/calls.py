@@ -6,9 +6,9 @@ import hashlib
 from typing import Any, Literal
 
 from aiki.clock import Instant
+from aiki.errors import ChildFailed, TaskFailed, TaskInterrupted, TaskTimedOut
 from aiki.model.failure import ChildEnded, Failure, Interrupted, TimedOut
 from aiki.model.task import Entry, Key
-from aiki.errors import ChildFailed, TaskFailed, TaskInterrupted, TaskTimedOut
 from aiki.workflow.loop import RunFuture
 
 CallKind = Literal["task", "timer", "event", "child", "effect"]
@@ -18,8 +18,16 @@ class Call:
     """One request of the workflow, and the future that waits for its answer."""
 
     __slots__ = (
-        "arguments", "details", "due_at", "events", "future", "key", "kind", "name", "waited",
-    )  # fmt: skip
+        "arguments",
+        "details",
+        "due_at",
+        "events",
+        "future",
+        "key",
+        "kind",
+        "name",
+        "waited",
+    )
 
     def __init__(
         self,
@@ -63,4 +71,5 @@ def error_of(failure: Failure) -> TaskFailed | ChildFailed:
             return TaskInterrupted(failure)
         case ChildEnded():
             return ChildFailed(failure)
-    return TaskFailed(failure)
+        case _:
+            return TaskFailed(failure)

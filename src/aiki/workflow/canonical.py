@@ -4,6 +4,9 @@ Addresses and recorded arguments are made of these bytes, so a change of them is
 Members are JSON texts; a text equal to the text of a field's default is left out.
 """
 
+# Values of every type pass through here; what is unknown about them stays in this module.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false
 from __future__ import annotations
 
 import base64

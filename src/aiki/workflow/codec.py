@@ -1,5 +1,8 @@
 """Codecs: one for each type annotation, between values and their canonical bytes."""
 
+# Values of every type pass through here; what is unknown about them stays in this module.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false
 from __future__ import annotations
 
 import collections.abc
@@ -136,7 +139,7 @@ def _complaint(where: str, error: Exception) -> str:
     text, _, path = str(error).rpartition(" - at `$")
     text, path = (text, path.removesuffix("`")) if text else (str(error), "")
     place = where + path.replace("[...]", "[]")
-    model_error = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
+    model_error: Any = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
     if isinstance(model_error, ValueError) and hasattr(model_error, "errors"):
         found = model_error.errors(include_input=False, include_url=False, include_context=False)
         return "; ".join(
@@ -202,10 +205,20 @@ def _fix(problem: str) -> str:
 
 
 _KEYS = (
-    inspect.AnyType, inspect.StrType, inspect.IntType, inspect.FloatType, inspect.DecimalType,
-    inspect.EnumType, inspect.LiteralType, inspect.UUIDType, inspect.BytesType,
-    inspect.DateTimeType, inspect.DateType, inspect.TimeType, inspect.TimeDeltaType,
-)  # fmt: skip
+    inspect.AnyType,
+    inspect.StrType,
+    inspect.IntType,
+    inspect.FloatType,
+    inspect.DecimalType,
+    inspect.EnumType,
+    inspect.LiteralType,
+    inspect.UUIDType,
+    inspect.BytesType,
+    inspect.DateTimeType,
+    inspect.DateType,
+    inspect.TimeType,
+    inspect.TimeDeltaType,
+)
 
 
 def _is_key(info: inspect.Type) -> bool:
@@ -251,7 +264,8 @@ def _fields(kind: Any, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     if not names:
         return
     hints = typing.get_type_hints(kind, include_extras=True)
-    given = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
+    parameters_of: tuple[Any, ...] = getattr(kind, "__parameters__", ())
+    given: dict[Any, Any] = dict(zip(parameters_of, arguments, strict=False))
     for name in names:
         hint = hints.get(name, Any)
         parameters = getattr(hint, "__parameters__", ())

@@ -99,9 +99,7 @@ class Workflow(Generic[P, R_co]):
         self.fingerprint = _fingerprint(fn)
         self._start = _StartOptions(timeout_ms=timeout_ms)
 
-    def __call__(
-        self, run: Run, /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         """Run it as a child, and await its result; cancelling the call cancels the child."""
         return run._call_child(self, args, kwargs)  # pyright: ignore[reportPrivateUsage]
 
@@ -140,25 +138,38 @@ class Workflow(Generic[P, R_co]):
         other = copy.copy(self)
         delay_ms = milliseconds("delay", delay) if delay else 0
         other._start = msgspec.structs.replace(
-            self._start, reference_id=reference_id, on_conflict=on_conflict, priority=priority,
-            shard=shard or "", delay_ms=delay_ms or 0,
+            self._start,
+            reference_id=reference_id,
+            on_conflict=on_conflict,
+            priority=priority,
+            shard=shard or "",
+            delay_ms=delay_ms or 0,
             timeout_ms=milliseconds("timeout", timeout) or self._start.timeout_ms,
-            retry=retry or self._start.retry, attributes=attributes or self._start.attributes,
-        )  # fmt: skip
+            retry=retry or self._start.retry,
+            attributes=attributes or self._start.attributes,
+        )
         return other
 
     def start_of(self, input: bytes, id: str | None = None) -> StartRun:
         """One start with the options chosen."""
         chosen = self._start
         return StartRun(
-            id=id or new_id(), workflow=self.name, version=self.version, input=input,
-            shard=chosen.shard, priority=chosen.priority, reference_id=chosen.reference_id,
-            on_conflict=chosen.on_conflict, delay_ms=chosen.delay_ms,
+            id=id or new_id(),
+            workflow=self.name,
+            version=self.version,
+            input=input,
+            shard=chosen.shard,
+            priority=chosen.priority,
+            reference_id=chosen.reference_id,
+            on_conflict=chosen.on_conflict,
+            delay_ms=chosen.delay_ms,
             options=RunOptions(
-                retry=chosen.retry, timeout_ms=chosen.timeout_ms,
-                cancel_grace_ms=self.cancel_grace_ms, attributes=chosen.attributes,
+                retry=chosen.retry,
+                timeout_ms=chosen.timeout_ms,
+                cancel_grace_ms=self.cancel_grace_ms,
+                attributes=chosen.attributes,
             ),
-        )  # fmt: skip
+        )
 
     def spec(self) -> WorkflowSpec:
         """What a worker tells the server about it."""
@@ -212,9 +223,15 @@ class WorkflowFamily:
                     "put blocking code into tasks"
                 )
             return Workflow(
-                self.name, version, fn, retry=retry or Retry.never(), timeout_ms=timeout_ms,
-                events=events, removed=removed, cancel_grace_ms=grace_ms,
-            )  # fmt: skip
+                self.name,
+                version,
+                fn,
+                retry=retry or Retry.never(),
+                timeout_ms=timeout_ms,
+                events=events,
+                removed=removed,
+                cancel_grace_ms=grace_ms,
+            )
 
         return decorate
 
@@ -230,9 +247,11 @@ def workflow(name: str) -> WorkflowFamily:
 def _check(what: str, name: str) -> None:
     if not isinstance(name, str) or not 0 < len(name) <= limits.NAME_LENGTH:
         raise DefinitionError(f"{what}: 1 to {limits.NAME_LENGTH} characters")
-    bad = [character for character in name if character in ":@{}#" or ord(character) < 32]
+    bad = [character for character in name if character in ":@{}#" or not character.isprintable()]
     if bad:
-        raise DefinitionError(f"{what} holds {bad[0]!r}; leave out ':', '@', '#', braces and controls")
+        raise DefinitionError(
+            f"{what} holds {bad[0]!r}; leave out ':', '@', '#', braces and controls"
+        )
 
 
 def _fingerprint(fn: Callable[..., Any]) -> str:

@@ -21,7 +21,7 @@ from aiki.clock import Instant
 from aiki.errors import Evicted, ForbiddenInWorkflow
 from aiki.model.task import Divergence, Entry, Key
 from aiki.workflow.calls import Call, CallKind
-from aiki.workflow.loop import RunFuture, RunLoop, RunTask
+from aiki.workflow.loop import RunFuture, RunTask, make_loop
 
 _FOREIGN_LOOP = "attached to a different loop"
 
@@ -42,7 +42,7 @@ class Execution:
     """One attempt of a run in memory."""
 
     def __init__(self, entries: Sequence[Entry], instant: Instant, run_id: str = "") -> None:
-        self.loop = RunLoop(self, instant, crc32(run_id.encode()) << 20)
+        self.loop = make_loop(self, instant, crc32(run_id.encode()) << 20)
         self.fresh: list[Call] = []
         """New calls, in the order in which they were made."""
         self.withdrawn: list[Call] = []

@@ -22,7 +22,7 @@ class RunLogger(logging.Logger):
         self._execution = execution
         self._keep = keep
 
-    def isEnabledFor(self, level: int) -> bool:
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (logging's own name)
         """Nothing is enabled while recorded entries are replayed, or after eviction."""
         if self._execution.replaying or self._execution.closed:
             return False

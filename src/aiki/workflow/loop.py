@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextvars import Context
 from types import CodeType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from aiki.clock import SYSTEM, Instant
 from aiki.errors import Evicted, ForbiddenInWorkflow
 
 logger = logging.getLogger("aiki.workflow")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 TURN_CALLBACKS = 1_000
 TURN_SECONDS = 0.005
@@ -143,7 +144,10 @@ class RunLoop(asyncio.AbstractEventLoop):
     # What asyncio asks of a loop
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.Handle:
         if self.closed:
             raise Evicted
@@ -154,8 +158,8 @@ class RunLoop(asyncio.AbstractEventLoop):
     def call_later(
         self,
         delay: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         if self.closed:
@@ -171,8 +175,8 @@ class RunLoop(asyncio.AbstractEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_later(when - self.time(), callback, *args, context=context)
@@ -197,7 +201,8 @@ class RunLoop(asyncio.AbstractEventLoop):
         if self.closed:
             _close(coro)
             raise Evicted
-        if sys._getframe(1).f_code in _ENSURE_FUTURE:
+        caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        if caller.f_code in _ENSURE_FUTURE:
             _refuse_as_completed()
         task: RunTask[Any] = RunTask(coro, self, name=name, context=context, **options)
         self.tasks.add(task)
@@ -221,6 +226,13 @@ class RunLoop(asyncio.AbstractEventLoop):
             logger.error("in workflow code: %s", context.get("message"), exc_info=error)
 
     default_exception_handler = call_exception_handler
+
+
+def make_loop(timers: Timers, instant: Instant, seed: int) -> RunLoop:
+    """A loop for one run. What it refuses is set below, which type checkers cannot see."""
+    make: Any = RunLoop
+    loop: RunLoop = make(timers, instant, seed)
+    return loop
 
 
 def _forbid(name: str) -> Callable[..., NoReturn]:
@@ -251,13 +263,23 @@ _FORBIDDEN: dict[str, str] = {
     **{
         name: "a socket"
         for name in (
-            "create_connection", "create_server", "create_datagram_endpoint",
-            "create_unix_connection", "create_unix_server", "sock_accept", "sock_connect",
-            "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_sendall", "sock_sendto",
-            "sock_sendfile", "connect_accepted_socket",
+            "create_connection",
+            "create_server",
+            "create_datagram_endpoint",
+            "create_unix_connection",
+            "create_unix_server",
+            "sock_accept",
+            "sock_connect",
+            "sock_recv",
+            "sock_recv_into",
+            "sock_recvfrom",
+            "sock_sendall",
+            "sock_sendto",
+            "sock_sendfile",
+            "connect_accepted_socket",
         )
     },
-}  # fmt: skip
+}
 
 
 for _name in _FORBIDDEN:
@@ -268,7 +290,7 @@ def _refuse_as_completed() -> None:
     """`as_completed` puts bare coroutines through a set, whose order differs between processes."""
     for depth in range(3, 7):
         try:
-            code = sys._getframe(depth).f_code
+            code = sys._getframe(depth).f_code  # pyright: ignore[reportPrivateUsage]
         except ValueError:
             return
         if "as_completed" in code.co_qualname.lower() or "_AsCompleted" in code.co_qualname:
@@ -283,7 +305,7 @@ def _refuse_as_completed() -> None:
 def _close(coroutine: Any) -> None:
     try:
         coroutine.close()
-    except BaseException as error:  # noqa: BLE001  (what an evicted run raises is dropped)
+    except BaseException as error:
         logger.debug("dropped while a run was evicted: %r", error)
 
 
@@ -291,5 +313,5 @@ def _close_generator(generator: Any) -> None:
     closing: Generator[Any, Any, Any] = generator.aclose().__await__()
     try:
         closing.send(None)
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         logger.debug("dropped while a run was evicted: %r", error)

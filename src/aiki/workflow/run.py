@@ -235,7 +235,7 @@ class Run:
     async def starmap(
         self,
         fn: Callable[[Run, Unpack[Ts]], Coroutine[Any, Any, R]],
-        items: Iterable[tuple[Unpack[Ts]]],
+        items: Iterable[tuple[*Ts]],
         *,
         concurrency: int | None = None,
     ) -> list[R]:

@@ -52,6 +52,6 @@ class Saga:
             name, undo = self._undos.pop()
             try:
                 await undo()
-            except Exception as error:  # noqa: BLE001  (the other compensations must run)
+            except Exception as error:
                 failed.append((name, error))
         return failed

@@ -6,7 +6,17 @@ import copy
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    overload,
+)
 
 from aiki.errors import DefinitionError
 from aiki.model import limits
@@ -81,9 +91,7 @@ class Task(Generic[P, R_co]):
         """The function itself, for unit tests and plain calls."""
         return self._fn
 
-    def __call__(
-        self, run: Run, /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         """Call the task from a workflow; await the result."""
         return run._call_task(self, args, kwargs)  # pyright: ignore[reportPrivateUsage]
 
@@ -142,7 +150,12 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     Raises `DefinitionError` if an argument or the result could not be encoded.
     """
     if fn is None:
-        return lambda function: Task(function, **options)
+
+        def decorate(function: Callable[..., Any]) -> Task[..., Any]:
+            return Task(function, **options)
+
+        return decorate
     if not callable(fn):
         raise DefinitionError(f"@task takes a function, not {fn!r}")
-    return Task(fn)
+    made: Task[..., Any] = Task(fn)
+    return made

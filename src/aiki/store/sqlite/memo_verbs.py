@@ -105,9 +105,7 @@ class MemoVerbs(RunVerbs):
         return found
 
     async def save_divergence(self, run_id: str, record: Divergence, now: Instant) -> None:
-        self._sql.run(
-            "save_divergence", run_id, record.fingerprint, now, rows.encode_json(record)
-        )
+        self._sql.run("save_divergence", run_id, record.fingerprint, now, rows.encode_json(record))
 
     async def load_divergence(self, run_id: str) -> Divergence | None:
         data = self._sql.one("load_divergence", run_id)

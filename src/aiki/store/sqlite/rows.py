@@ -24,10 +24,22 @@ def ids_json(ids: Iterable[Any]) -> str:
 def run_from(row: Row) -> Run:
     """A row of `load_runs`."""
     state = RunState(
-        row[12], row[13], row[14], row[15], row[16], row[17], row[18], row[19], bool(row[20]),
-        row[21], bool(row[22]), bool(row[23]), *row[24:31],
-    )  # fmt: skip
-    return Run(*(*row[:12], state))
+        row[12],
+        row[13],
+        row[14],
+        row[15],
+        row[16],
+        row[17],
+        row[18],
+        row[19],
+        bool(row[20]),
+        row[21],
+        bool(row[22]),
+        bool(row[23]),
+        *row[24:31],
+    )
+    columns: Any = (*row[:12], state)
+    return Run(*columns)
 
 
 def state_row(run: Run) -> Row:
@@ -38,10 +50,21 @@ def state_row(run: Run) -> Row:
 def run_row(run: Run) -> Row:
     """The parameters of `insert_runs`."""
     return (
-        run.id, run.namespace, run.workflow, run.version, run.shard, run.priority,
-        run.reference_id, run.parent_id, run.parent_attempt, run.digest, run.options,
-        run.created_at, *_state(run.state), wake_at(run.state),
-    )  # fmt: skip
+        run.id,
+        run.namespace,
+        run.workflow,
+        run.version,
+        run.shard,
+        run.priority,
+        run.reference_id,
+        run.parent_id,
+        run.parent_attempt,
+        run.digest,
+        run.options,
+        run.created_at,
+        *_state(run.state),
+        wake_at(run.state),
+    )
 
 
 def _state(state: RunState) -> Row:
@@ -59,34 +82,79 @@ def _encoded(failure: Failure | None) -> bytes | None:
 def entry_row(run_id: str, attempt: int, e: Entry) -> Row:
     """The parameters of `insert_entries`."""
     return (
-        run_id, attempt, e.number, e.kind, e.address, e.ordinal, e.at, e.name, e.value,
-        _encoded(e.failure), e.fact_id, e.due_at, e.task_attempt, e.started_at, e.epoch,
+        run_id,
+        attempt,
+        e.number,
+        e.kind,
+        e.address,
+        e.ordinal,
+        e.at,
+        e.name,
+        e.value,
+        _encoded(e.failure),
+        e.fact_id,
+        e.due_at,
+        e.task_attempt,
+        e.started_at,
+        e.epoch,
         e.arguments,
-    )  # fmt: skip
+    )
 
 
 def entry_from(row: Row) -> Entry:
     """A row of `load_entries`."""
     return Entry(
-        row[1], row[2], row[3], row[4], row[5], row[6], row[7], _failure(row[8]), row[9], row[10],
-        row[11], row[12], row[13], row[14],
-    )  # fmt: skip
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        row[6],
+        row[7],
+        _failure(row[8]),
+        row[9],
+        row[10],
+        row[11],
+        row[12],
+        row[13],
+        row[14],
+    )
 
 
 def attempt_row(run_id: str, attempt: int, t: TaskAttempt) -> Row:
     """The parameters of `save_attempts`."""
     return (
-        run_id, attempt, t.address, t.ordinal, t.number, t.name, t.status, t.started_at,
-        t.ended_at, t.due_at, _encoded(t.failure), t.epoch, t.at_most_once,
-    )  # fmt: skip
+        run_id,
+        attempt,
+        t.address,
+        t.ordinal,
+        t.number,
+        t.name,
+        t.status,
+        t.started_at,
+        t.ended_at,
+        t.due_at,
+        _encoded(t.failure),
+        t.epoch,
+        t.at_most_once,
+    )
 
 
 def attempt_from(row: Row) -> TaskAttempt:
     """A row of `load_attempts`."""
     return TaskAttempt(
-        row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], _failure(row[9]), row[10],
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        row[6],
+        row[7],
+        row[8],
+        _failure(row[9]),
+        row[10],
         bool(row[11]),
-    )  # fmt: skip
+    )
 
 
 def fact_row(f: Fact) -> Row:

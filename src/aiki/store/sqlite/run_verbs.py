@@ -13,9 +13,16 @@ from aiki.store.sqlite import rows
 from aiki.store.sqlite.statements import Statements
 
 _TABLES_OF_A_RUN = (
-    "run_payload", "run_entry", "run_attempt", "run_fact", "run_child", "run_transition",
-    "run_decision", "run_divergence", "run",
-)  # fmt: skip
+    "run_payload",
+    "run_entry",
+    "run_attempt",
+    "run_fact",
+    "run_child",
+    "run_transition",
+    "run_decision",
+    "run_divergence",
+    "run",
+)
 
 
 class RunVerbs:
@@ -82,9 +89,16 @@ class RunVerbs:
     ) -> list[str]:
         statuses = rows.ids_json(query.status) if query.status else None
         found = self._sql.rows(
-            "list_runs", namespace, cursor, query.workflow, query.version, statuses,
-            query.reference_id, query.parent_id, limit,
-        )  # fmt: skip
+            "list_runs",
+            namespace,
+            cursor,
+            query.workflow,
+            query.version,
+            statuses,
+            query.reference_id,
+            query.parent_id,
+            limit,
+        )
         return [row[0] for row in found]
 
     async def expired_runs(self, ended_before: Instant, limit: int) -> list[str]:

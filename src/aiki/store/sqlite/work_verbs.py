@@ -39,7 +39,12 @@ class SqliteTransaction(MemoVerbs):
         self._sql.run("delete_outbox", rows.ids_json(run_ids))
 
     async def pick_ready(
-        self, namespace: str, offers: Sequence[Offer], shards: Sequence[str], alone: bool, limit: int
+        self,
+        namespace: str,
+        offers: Sequence[Offer],
+        shards: Sequence[str],
+        alone: bool,
+        limit: int,
     ) -> list[str]:
         found = self._sql.rows("pick_ready", _queues(offers, shards), namespace, alone, limit)
         return [row[0] for row in found]
@@ -69,10 +74,16 @@ class SqliteTransaction(MemoVerbs):
         self, worker: WorkerView, offers: Sequence[Offer], shards: Sequence[str]
     ) -> None:
         self._sql.run(
-            "save_worker", worker.incarnation, worker.namespace, worker.name, worker.lease_ms,
-            worker.lease_until, worker.seen_at, rows.encode_json(offers),
+            "save_worker",
+            worker.incarnation,
+            worker.namespace,
+            worker.name,
+            worker.lease_ms,
+            worker.lease_until,
+            worker.seen_at,
+            rows.encode_json(offers),
             rows.encode_json(shards),
-        )  # fmt: skip
+        )
 
     async def renew_worker(self, incarnation: str, stuck: Sequence[str], now: Instant) -> bool:
         renewed = self._sql.rows("renew_worker", now, rows.encode_json(stuck), incarnation)
@@ -90,10 +101,17 @@ class SqliteTransaction(MemoVerbs):
     async def list_workers(self, namespace: str) -> list[WorkerView]:
         return [
             WorkerView(
-                incarnation=row[0], name=row[1], namespace=row[2], status=row[3],
-                lease_ms=row[4], lease_until=row[5], registered_at=row[6], seen_at=row[7],
-                running=row[8], stuck=msgspec.json.decode(row[9], type=tuple[str, ...]),
-            )  # fmt: skip
+                incarnation=row[0],
+                name=row[1],
+                namespace=row[2],
+                status=row[3],
+                lease_ms=row[4],
+                lease_until=row[5],
+                registered_at=row[6],
+                seen_at=row[7],
+                running=row[8],
+                stuck=msgspec.json.decode(row[9], type=tuple[str, ...]),
+            )
             for row in self._sql.rows("list_workers", namespace)
         ]
 
@@ -114,9 +132,11 @@ class SqliteTransaction(MemoVerbs):
     async def load_workflow_versions(self, namespace: str) -> list[WorkflowVersion]:
         return [
             WorkflowVersion(
-                namespace=row[0], spec=msgspec.json.decode(row[1], type=WorkflowSpec),
-                first_seen_at=row[2], last_seen_at=row[3],
-            )  # fmt: skip
+                namespace=row[0],
+                spec=msgspec.json.decode(row[1], type=WorkflowSpec),
+                first_seen_at=row[2],
+                last_seen_at=row[3],
+            )
             for row in self._sql.rows("load_workflow_versions", namespace)
         ]
 

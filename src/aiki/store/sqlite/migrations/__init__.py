@@ -20,7 +20,11 @@ class Migration(NamedTuple):
 
 
 def _migrations() -> tuple[Migration, ...]:
-    found = [item for item in files(__package__).iterdir() if item.name.endswith(".sql")]
+    found = [
+        item
+        for item in files("aiki.store.sqlite.migrations").iterdir()
+        if item.name.endswith(".sql")
+    ]
     return tuple(
         Migration(int(item.name[:4]), item.name[5:-4], item.read_text("utf-8"))
         for item in sorted(found, key=lambda item: item.name)
@@ -67,9 +71,7 @@ def _migrate(connection: sqlite3.Connection, stepwise: bool) -> list[Migration]:
     for step in steps:
         if version > 0 or stepwise:
             _execute(connection, step.script)
-        connection.execute(
-            QUERIES["record_migration"], (step.version, step.name, SYSTEM.wall())
-        )
+        connection.execute(QUERIES["record_migration"], (step.version, step.name, SYSTEM.wall()))
     if version == 0:
         connection.execute(QUERIES["start_clock"], (SYSTEM.wall(),))
     return steps
