@@ -9,12 +9,11 @@ Members are JSON texts; a text equal to the text of a field's default is left ou
 # pyright: reportUnknownMemberType=false, reportUnknownParameterType=false
 from __future__ import annotations
 
-import base64
 import dataclasses
-import math
 import sys
+import threading
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from json import loads
@@ -26,10 +25,11 @@ import msgspec
 
 from aiki.errors import LimitExceeded, PayloadError
 from aiki.model import limits
+from aiki.workflow import scalars
+from aiki.workflow.scalars import Refused
 
 FORM = 1
 
-_EXACT = 2**53
 _SHOWN_STEPS = 6
 _CHANGING = (date, time, UUID)
 _USE = "use a dataclass, TypedDict, msgspec.Struct or pydantic model"
@@ -40,22 +40,13 @@ _KEPT_WRITERS = 10_000
 _Writer = Callable[[Any, int], str]
 
 
-class _Refused(Exception):
-    """A value without canonical form, collecting the way to it from the inside out."""
-
-    def __init__(self, reason: str, error: type[PayloadError | LimitExceeded] = PayloadError):
-        super().__init__(reason)
-        self.error = error
-        self.steps: list[object] = []
-
-
 def encode(value: object, where: str = "value") -> bytes:
     """The canonical bytes of `value`; `where` names it in PayloadError and LimitExceeded."""
     text = ""
     try:
         text = _text(value, limits.PAYLOAD_DEPTH)
         data = text.encode()
-    except _Refused as refused:
+    except Refused as refused:
         steps = refused.steps[::-1]
         if refused.error is LimitExceeded:
             steps = steps[:_SHOWN_STEPS]  # the whole way of a cycle says no more
@@ -71,6 +62,28 @@ def encode(value: object, where: str = "value") -> bytes:
             "keep it in a file or a table and pass its name"
         )
     return data
+
+
+class _Mode(threading.local):
+    """How this thread encodes at the moment."""
+
+    whole = False
+    """Fields that equal their default are written too."""
+
+
+_MODE = _Mode()
+
+
+def encode_whole(value: object, where: str = "value") -> bytes:
+    """Like `encode`, with every field: for what is kept and read back, not hashed.
+
+    A recorded result must not change when code gives a field another default.
+    """
+    _MODE.whole = True
+    try:
+        return encode(value, where)
+    finally:
+        _MODE.whole = False
 
 
 def _path(where: str, steps: Iterable[object]) -> str:
@@ -106,83 +119,8 @@ def _enter(room: int) -> int:
     if room <= 0:
         depth = limits.PAYLOAD_DEPTH
         reason = f"nested more than {depth} levels deep, or contains itself; flatten it"
-        raise _Refused(reason, LimitExceeded)
+        raise Refused(reason, LimitExceeded)
     return room - 1
-
-
-# Plain values
-
-
-def _string(value: str, room: int) -> str:
-    return _quote(value)
-
-
-def _boolean(value: bool, room: int) -> str:
-    return "true" if value else "false"
-
-
-def _integer(value: int, room: int) -> str:
-    if -_EXACT <= value <= _EXACT:
-        return int.__repr__(value)
-    try:
-        return f'{{"$int":"{int.__repr__(value)}"}}'
-    except ValueError:  # Python's own guard: sys.set_int_max_str_digits
-        raise _Refused("this integer has too many digits; send it as bytes") from None
-
-
-def _float(value: float, room: int) -> str:
-    if math.isfinite(value):
-        return float.__repr__(value)
-    name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    raise _Refused(f"{name} is no JSON number; use None or a string")
-
-
-def _decimal(value: Decimal, room: int) -> str:
-    if value.is_finite():
-        return f'"{value}"'
-    raise _Refused(f"Decimal {value} is no number; use None or a string")
-
-
-def _datetime(value: datetime, room: int) -> str:
-    if value.utcoffset() is None:
-        return f'"{value.replace(tzinfo=None).isoformat()}"'
-    try:
-        return f'"{value.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"'
-    except OverflowError:
-        raise _Refused(f"{value} lies outside the years 1 to 9999 in UTC") from None
-
-
-def _date(value: date, room: int) -> str:
-    return f'"{value.isoformat()}"'
-
-
-def _time(value: time, room: int) -> str:
-    if value.tzinfo is None:
-        return f'"{value.isoformat()}"'
-    offset = value.utcoffset()
-    if offset is None:
-        raise _Refused(f"a time without a date has no offset in {value.tzinfo}; use a datetime")
-    if offset.seconds % 60 or offset.microseconds:
-        raise _Refused("its offset is not in whole minutes; use a datetime")
-    return f'"{value.isoformat()}"' if offset else f'"{value.replace(tzinfo=None).isoformat()}Z"'
-
-
-def _timedelta(value: timedelta, room: int) -> str:
-    sign, span = ("-", -value) if value.days < 0 and value != timedelta.min else ("", value)
-    if span.days < 0:  # its negation is out of Python's range
-        return f'"-P{-span.days}D"'
-    seconds = str(span.seconds) if span.seconds else ""
-    if span.microseconds:
-        seconds = f"{span.seconds}.{span.microseconds:06d}".rstrip("0")
-    return f'"{sign}P{span.days}D{f"T{seconds}S" if seconds else ""}"'
-
-
-def _uuid(value: UUID, room: int) -> str:
-    return f'"{value}"'
-
-
-def _bytes(value: bytes | bytearray | memoryview, room: int) -> str:
-    return f'"{base64.b64encode(value).decode()}"'
 
 
 def _enum(value: Enum, room: int) -> str:
@@ -198,7 +136,7 @@ def _array(value: Iterable[object], room: int) -> str:
     try:
         for item in value:  # a comprehension would not tell where it stopped
             parts.append(_WRITERS[type(item)](item, room))  # noqa: PERF401
-    except _Refused as refused:
+    except Refused as refused:
         refused.steps.append(len(parts))
         raise
     return f"[{','.join(parts)}]"
@@ -224,7 +162,7 @@ def _mapping(value: dict[Any, object], room: int) -> str:
         for key in keys:
             item = value[key]
             parts.append(f"{_quote(key)}:{_WRITERS[type(item)](item, room)}")
-    except _Refused as refused:
+    except Refused as refused:
         key = keys[len(parts)]
         refused.steps.append(key[1:] if key[:2] == "$$" else key)
         raise
@@ -238,8 +176,8 @@ def _named(value: dict[Any, object]) -> dict[str, object]:
         try:
             name = _escaped(key if isinstance(key, str) else _key(key))
             if name in named:
-                raise _Refused("two keys of this dict are written alike; use keys of one type")
-        except _Refused as refused:
+                raise Refused("two keys of this dict are written alike; use keys of one type")
+        except Refused as refused:
             refused.steps.append(key)
             raise
         named[name] = item
@@ -257,7 +195,7 @@ def _key(key: object) -> str:
         return int.__repr__(key)
     if isinstance(key, float | Decimal | datetime | date | time | timedelta | UUID | bytes):
         return _text(key, 1).strip('"')
-    raise _Refused(f"{_name(type(key))} cannot be a key; use str, int, an enum or UUID")
+    raise Refused(f"{_name(type(key))} cannot be a key; use str, int, an enum or UUID")
 
 
 # Objects with declared fields
@@ -281,10 +219,13 @@ def _field(attribute: str, name: str | None, default: object, factory: object = 
 
 
 def _default_text(default: object) -> str | None:
+    whole, _MODE.whole = _MODE.whole, False
     try:
         return _text(default, limits.PAYLOAD_DEPTH)
-    except _Refused:
+    except Refused:
         return None
+    finally:
+        _MODE.whole = whole
 
 
 def _factory_text(factory: Any) -> str | None:
@@ -310,12 +251,12 @@ def _members(value: object, fields: tuple[_Field, ...], room: int) -> list[str |
                 texts.append(None)
                 continue
             text = _WRITERS[type(item)](item, room)
-            texts.append(None if text == default else label + text)
-    except _Refused as refused:
+            texts.append(None if text == default and not _MODE.whole else label + text)
+    except Refused as refused:
         refused.steps.append(fields[len(texts)].attribute)
         raise
     except AttributeError:
-        raise _Refused(f"its field {fields[len(texts)].attribute} has no value; set it") from None
+        raise Refused(f"its field {fields[len(texts)].attribute} has no value; set it") from None
     return texts
 
 
@@ -325,7 +266,7 @@ def _object_writer(fields: tuple[_Field, ...], tag: tuple[str, str] | None = Non
     order = tuple(sorted(fields + tagged, key=lambda field: loads(field.label[:-1])))
     place = order.index(tagged[0]) if tagged else 0
     own = tuple(field for field in order if field.attribute)
-    mark = [tagged[0].label + tag[1]] if tag else []
+    mark = [f.label + tag[1] for f in tagged] if tag else []
 
     def write(value: object, room: int) -> str:
         texts = _members(value, own, _enter(room))
@@ -345,7 +286,7 @@ def _array_writer(fields: tuple[_Field, ...], mark: list[str]) -> _Writer:
             texts.pop()
         kept = [f.default if text is None else text for f, text in zip(fields, texts, strict=False)]
         if None in kept:
-            raise _Refused("UNSET has no place inside an array-like Struct; use None")
+            raise Refused("UNSET has no place inside an array-like Struct; use None")
         return f"[{','.join([*mark, *map(str, kept)])}]"
 
     return write
@@ -394,13 +335,18 @@ def _attrs_writer(kind: Any) -> _Writer:
 
 def _model(value: Any, room: int) -> str:
     """A pydantic model as pydantic writes it, except for sets and NaN."""
-    options = {"exclude_defaults": True, "by_alias": True, "round_trip": True, "warnings": False}
+    options = {
+        "exclude_defaults": not _MODE.whole,
+        "by_alias": True,
+        "round_trip": True,
+        "warnings": False,
+    }
     try:
         plain = value.model_dump(mode="json", **options)
         python = value.model_dump(**options)
     except (ValueError, TypeError) as error:  # PydanticSerializationError is a ValueError
         cyclic = "Circular reference" in str(error)
-        raise _Refused(str(error), LimitExceeded if cyclic else PayloadError) from None
+        raise Refused(str(error), LimitExceeded if cyclic else PayloadError) from None
     return _text(_settled(plain, python), room)
 
 
@@ -425,9 +371,9 @@ def _other(value: object, room: int) -> str:
     try:
         plain = msgspec.to_builtins(value)
     except (TypeError, ValueError):
-        raise _Refused(f"{_name(kind)} cannot be encoded; {_USE}") from None
+        raise Refused(f"{_name(kind)} cannot be encoded; {_USE}") from None
     if type(plain) is kind:
-        raise _Refused(f"{_name(kind)} cannot be encoded; {_USE}")
+        raise Refused(f"{_name(kind)} cannot be encoded; {_USE}")
     return _text(plain, _enter(room))
 
 
@@ -452,19 +398,19 @@ class _Writers(dict[type, _Writer]):
 _WRITERS = _Writers(
     {
         type(None): lambda value, room: "null",
-        str: _string,
-        bool: _boolean,
-        int: _integer,
-        float: _float,
-        Decimal: _decimal,
-        datetime: _datetime,
-        date: _date,
-        time: _time,
-        timedelta: _timedelta,
-        UUID: _uuid,
-        bytes: _bytes,
-        bytearray: _bytes,
-        memoryview: _bytes,
+        str: scalars.write_string,
+        bool: scalars.write_boolean,
+        int: scalars.write_integer,
+        float: scalars.write_float,
+        Decimal: scalars.write_decimal,
+        datetime: scalars.write_datetime,
+        date: scalars.write_date,
+        time: scalars.write_time,
+        timedelta: scalars.write_timedelta,
+        UUID: scalars.write_uuid,
+        bytes: scalars.write_bytes,
+        bytearray: scalars.write_bytes,
+        memoryview: scalars.write_bytes,
         list: _array,
         tuple: _array,
         set: _set,

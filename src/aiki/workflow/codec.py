@@ -43,8 +43,8 @@ class Codec(Generic[T]):
         self._decode = _decoder(self.annotation)
 
     def encode(self, value: T) -> bytes:
-        """The value's canonical bytes. It is the reader who checks it against the type."""
-        return canonical.encode(value, self.where)
+        """The value as JSON, every field written. It is the reader who checks it by the type."""
+        return canonical.encode_whole(value, self.where)
 
     def decode(self, data: bytes) -> T:
         """The value; PayloadError names the place that does not fit the type."""
@@ -139,9 +139,10 @@ def _complaint(where: str, error: Exception) -> str:
     text, _, path = str(error).rpartition(" - at `$")
     text, path = (text, path.removesuffix("`")) if text else (str(error), "")
     place = where + path.replace("[...]", "[]")
-    model_error: Any = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
+    model_error = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
     if isinstance(model_error, ValueError) and hasattr(model_error, "errors"):
-        found = model_error.errors(include_input=False, include_url=False, include_context=False)
+        details: Any = model_error
+        found = details.errors(include_input=False, include_url=False, include_context=False)
         return "; ".join(
             f"{join('', place + _location(each['loc'])) or 'value'}: {each['msg']}"
             for each in found
