@@ -378,13 +378,15 @@ def _pause(state: RunState, _: Pause, now: Instant) -> Decided:
     if state.status == "paused":
         return Decided(state, None)
     if state.status == "running":
-        return Decided(_replace(state, pause_requested=True), None)
+        asked = state if state.pause_requested else _replace(state, pause_requested=True)
+        return Decided(asked, None)
     return _move(state, "paused", "paused")
 
 
 def _resume(state: RunState, _: Resume, now: Instant) -> Decided:
     if state.status == "running":
-        return Decided(_replace(state, pause_requested=False), None)
+        undone = _replace(state, pause_requested=False) if state.pause_requested else state
+        return Decided(undone, None)
     if state.started_at is None and state.due_at is not None and state.due_at > now:
         return _move(state, "scheduled", "resumed")
     return _move(state, "queued", "resumed", due_at=None)

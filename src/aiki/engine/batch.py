@@ -61,6 +61,9 @@ class Batch:
         self.divergences: dict[str, Divergence] = {}
         self.held: dict[str, list[Held]] = {}
         self.alive: set[str] = set()
+        self.left: set[str] = set()
+        """Workers that say goodbye in this batch: their claims are given nothing any more."""
+        self.stale: set[str] = set()
         self.results: dict[str, bytes | Failure] = {}
         self.inputs: dict[str, bytes] = {}
         """Of the runs that begin in this batch."""
@@ -130,6 +133,9 @@ class Batch:
             self.references[reference] = run.id
         if key is not None and run.parent_id is not None:
             self._children.append((run.parent_id, run.parent_attempt, key, run.id))
+            for origin, below in self.families.items():
+                if run.parent_id == origin or run.parent_id in below:
+                    below.append(run.id)
         self._note(run, "new")
         if run.state.status == "queued":
             self._queue(run, None)

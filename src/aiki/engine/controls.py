@@ -8,7 +8,7 @@ import msgspec
 
 from aiki.engine.batch import Batch
 from aiki.engine.views import options_of, view_of
-from aiki.errors import InvalidRequest, InvalidTransition, NotFound
+from aiki.errors import Conflict, InvalidRequest, InvalidTransition, NotFound
 from aiki.ids import derived_id
 from aiki.machine import (
     Command,
@@ -45,7 +45,7 @@ def own_run(run_id: str, principal: Principal, batch: Batch) -> Run:
 
 def stop_failure(run: Run, reason: str = "", *, forced: bool = False) -> Failure:
     """Why a stopped run did not complete."""
-    if run.state.stop_cause == "timeout":
+    if run.state.stop_cause == "timeout" and run.state.status != "cancelled":
         return TimedOut(options_of(run).timeout_ms or 0, f"run of {run.workflow}")
     return Cancelled(reason, forced=forced)
 
@@ -55,9 +55,9 @@ def request_stop(run: Run, cause: StopCause, fact_id: str, reason: str, batch: B
     first = run.state.stop_cause is None
     grace_ms = options_of(run).cancel_grace_ms if cause == "timeout" else 0
     stopped = batch.move(run, RequestStop(cause, grace_ms))
-    state = msgspec.structs.replace(stopped.state, command_id=fact_id)
-    stopped = batch.set_state(stopped, state)
-    if state.status in TERMINAL:
+    if stopped.state.status in TERMINAL:
+        state = msgspec.structs.replace(stopped.state, command_id=fact_id)
+        stopped = batch.set_state(stopped, state)
         batch.end(stopped, stop_failure(stopped, reason, forced=run.state.started_at is not None))
     elif first:
         value = msgspec.json.encode({"cause": cause, "reason": reason})
@@ -85,7 +85,10 @@ async def prepare_stop(
 def apply_cancel(operation: CancelRun, principal: Principal, batch: Batch) -> RunView:
     """Ask the run to stop, and its children with it."""
     run = own_run(operation.id, principal, batch)
-    if run.state.command_id == operation.command_id or operation.command_id in batch.facts:
+    known = batch.facts.get(operation.command_id)
+    if known is not None and (known.run_id, known.kind) != (run.id, "cancel"):
+        raise Conflict(f"command id {operation.command_id} was used for another request")
+    if known is not None or run.state.command_id == operation.command_id:
         return view_of(run)
     if run.state.status in TERMINAL:
         raise InvalidTransition(f"run {run.id} is {run.state.status}: nothing is left to cancel")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from aiki.engine.batch import Batch
 from aiki.engine.controls import request_stop, stop_failure, stop_family
 from aiki.engine.events import name_event, pass_event
-from aiki.engine.starts import check_child, check_payload, start_child
+from aiki.engine.starts import check_children, check_payload, name_child, start_child
 from aiki.engine.views import options_of
-from aiki.errors import AikiError, ClaimLost
+from aiki.errors import AikiError, ClaimLost, InvalidRequest
 from aiki.machine import Complete, Diverge, Fail, Park, Record, Release, RetryRun
 from aiki.model.audit import Principal
 from aiki.model.failure import Cancelled, Failure, Raised
@@ -43,7 +45,7 @@ async def prepare_report(operation: Report, principal: Principal, batch: Batch) 
                 names.runs.add(report.parent_id)
                 names.waits.add(report.parent_id)
         for start in report.children:
-            names.runs.add(start.id)
+            name_child(start, principal.namespace, batch)
         for event in report.sends:
             name_event(event, batch)
         for stop in report.stops:
@@ -69,7 +71,7 @@ def _one(report: RunReport, incarnation: str, principal: Principal, batch: Batch
     if state.status != "running" or state.epoch != report.epoch or state.holder != incarnation:
         return ReportOutcome("claim_lost", f"the run is {state.status}, epoch {state.epoch}")
     try:
-        _check(report)
+        _check(report, run, batch)
     except AikiError as error:
         return ReportOutcome("refused", error.message)
     for entry in report.entries:
@@ -82,9 +84,12 @@ def _one(report: RunReport, incarnation: str, principal: Principal, batch: Batch
     return _RECORDED
 
 
-def _check(report: RunReport) -> None:
-    for start in report.children:
-        check_child(start)
+def _check(report: RunReport, run: Run, batch: Batch) -> None:
+    if len(report.children) != len(report.child_keys):
+        raise InvalidRequest("a report has one key for each child")
+    if isinstance(report.ending, Completed | Failed) and report.parent_id != run.parent_id:
+        raise InvalidRequest(f"the parent of run {run.id} is {run.parent_id}: it must be told")
+    check_children(report.children, run.namespace, batch)
     for entry in report.entries:
         if entry.value is not None:
             check_payload(f"result of {entry.name}", entry.value)
@@ -156,9 +161,13 @@ def _distinct(waits: tuple[Wait, ...]) -> list[Wait]:
     for wait in waits:
         key = (wait.kind, wait.name)
         known = found.get(key)
-        if known is None or (wait.due_at or 0) < (known.due_at or 0):
+        if known is None or _due(wait) < _due(known):
             found[key] = wait
     return list(found.values())
+
+
+def _due(wait: Wait) -> float:
+    return math.inf if wait.due_at is None else wait.due_at
 
 
 def _park(run: Run, waits: list[Wait], report: RunReport, batch: Batch) -> None:

@@ -160,6 +160,23 @@ def start_child(start: StartRun, key: str, parent: Run, batch: Batch) -> None:
     batch.add_run(_born(start, parent.namespace, batch.now, parent), start.input, key)
 
 
-def check_child(start: StartRun) -> None:
-    """Raise what forbids this child, before anything is recorded."""
-    _check_start(start)
+def name_child(start: StartRun, namespace: str, batch: Batch) -> None:
+    """Name a child by id and by reference."""
+    batch.names.runs.add(start.id)
+    reference = _reference(start, namespace)
+    if reference is not None:
+        batch.names.references.add(reference)
+
+
+def check_children(starts: tuple[StartRun, ...], namespace: str, batch: Batch) -> None:
+    """Raise what forbids these children, before anything is recorded."""
+    _refuse_twins(starts)
+    for start in starts:
+        _check_start(start)
+        reference = _reference(start, namespace)
+        known = batch.references.get(reference, start.id) if reference else start.id
+        if known != start.id:
+            raise Conflict(
+                f"a child's reference id {start.reference_id!r} of workflow {start.workflow} "
+                f"is run {known} already"
+            )

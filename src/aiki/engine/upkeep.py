@@ -8,6 +8,7 @@ from aiki.engine.batch import Batch
 from aiki.engine.controls import end_grace, request_stop, stop_family
 from aiki.ids import derived_id
 from aiki.machine import Due, Recover, Stall, Wake
+from aiki.model import limits
 from aiki.model.audit import Principal
 from aiki.model.failure import DeadLettered
 from aiki.model.run import TERMINAL, Run
@@ -126,18 +127,22 @@ def apply_recovery(operation: RecoverRuns, principal: Principal, batch: Batch) -
 
 
 async def prepare_stall(operation: StallRuns, principal: Principal, batch: Batch) -> None:
-    """Name the runs."""
+    """Name the runs, and look again which are stale: some were taken and given back since."""
     batch.names.runs.update(operation.ids)
+    stale = await batch.tx.stale_outbox(operation.ready_before, limits.BULK_ITEMS)
+    batch.stale.update(stale)
 
 
 def apply_stall(operation: StallRuns, principal: Principal, batch: Batch) -> int:
     """Set aside what nobody serves; it can be redelivered."""
+    stalled = 0
     for run_id in operation.ids:
         run = batch.runs.get(run_id)
-        if run is not None and run.state.status == "queued":
+        if run is not None and run.state.status == "queued" and run_id in batch.stale:
             detail = f"no worker took {run.workflow} {run.version} (shard {run.shard!r})"
             batch.add_dead_letter(batch.move(run, Stall()), "undeliverable", detail)
-    return len(operation.ids)
+            stalled += 1
+    return stalled
 
 
 async def prepare_deletion(operation: DeleteRuns, principal: Principal, batch: Batch) -> None:

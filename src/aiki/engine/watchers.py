@@ -124,6 +124,8 @@ class ClaimWatchers:
     def __init__(self, submit: Callable[[Ask], None]) -> None:
         self._submit = submit
         self._waiting: dict[Ask, asyncio.TimerHandle] = {}
+        self._looking: dict[Ask, float] = {}
+        """Those that look again, with the loop's times at which they give up."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -142,6 +144,7 @@ class ClaimWatchers:
             if error is None and is_empty(answer) and self._may_wait(ask):
                 del committed.answers[ask]
                 continue
+            self._looking.pop(ask, None)
             timer = self._waiting.pop(ask, None)
             if timer is not None:
                 timer.cancel()
@@ -150,11 +153,12 @@ class ClaimWatchers:
         assert isinstance(ask.operation, ClaimRuns)
         if ask in self._waiting:
             return True
-        wait_ms = min(ask.operation.wait_ms, LONGEST_WAIT_MS)
-        if wait_ms <= 0:
-            return False
         loop = asyncio.get_running_loop()
-        self._waiting[ask] = loop.call_later(wait_ms / 1000, self._give_up, ask)
+        wait_ms = min(ask.operation.wait_ms, LONGEST_WAIT_MS)
+        until = self._looking.pop(ask, None) or loop.time() + wait_ms / 1000
+        if until <= loop.time():
+            return False
+        self._waiting[ask] = loop.call_at(until, self._give_up, ask)
         return True
 
     def _give_up(self, ask: Ask) -> None:
@@ -166,6 +170,7 @@ class ClaimWatchers:
         waiting, self._waiting = self._waiting, {}
         for ask, timer in waiting.items():
             timer.cancel()
+            self._looking[ask] = timer.when()
             self._submit(ask)
 
     def close(self) -> None:
@@ -225,7 +230,7 @@ class NewsWatchers:
 
     def refresh(self) -> None:
         """Let everybody look again."""
-        for incarnation in list(self._waiting):
+        for incarnation in list(self._cursors):
             self._ring(incarnation)
 
     def _ring(self, incarnation: str) -> None:

@@ -109,6 +109,7 @@ async def prepare_leave(operation: LeaveWorker, principal: Principal, batch: Bat
     held = await batch.tx.held_runs(operation.incarnation)
     batch.names.runs.update(row.run_id for row in held)
     batch.held[operation.incarnation] = held
+    batch.left.add(operation.incarnation)
     await batch.tx.close_workers([operation.incarnation], "stopped")
 
 

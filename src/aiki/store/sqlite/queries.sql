@@ -192,7 +192,8 @@ ORDER BY o.priority DESC, o.ready_at, o.run_id LIMIT ?4;
 SELECT EXISTS (
     SELECT 1 FROM json_each(?1) AS queue JOIN outbox AS o
     ON o.namespace = ?2 AND o.workflow = queue.value ->> 0 AND o.version = queue.value ->> 1
-       AND o.shard = queue.value ->> 2 AND o.alone = 1);
+       AND o.shard = queue.value ->> 2 AND o.alone = 1
+       AND (o.fingerprint IS NULL OR o.fingerprint = queue.value ->> 3));
 
 -- stale_outbox --
 SELECT run_id FROM outbox WHERE ready_at <= ?1 LIMIT ?2;
