@@ -1,0 +1,1 @@
+"""The crash walk: real processes, killed at every kind of moment."""
