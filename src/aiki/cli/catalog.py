@@ -1,0 +1,73 @@
+"""Commands that list what the server knows besides runs."""
+
+from __future__ import annotations
+
+import click
+
+from aiki.cli.options import Options, common
+
+
+@click.command()
+@common
+def workflows(options: Options) -> None:
+    """List the workflows that workers offered."""
+    from aiki.cli.output import time
+    from aiki.operations.catalog import ListWorkflows
+
+    found = options.ask(ListWorkflows())
+    if options.as_json:
+        return options.output.document(found)
+    rows = [
+        (
+            each.spec.name,
+            each.spec.version,
+            ", ".join(each.spec.events),
+            each.spec.fingerprint,
+            time(each.first_seen_at),
+            time(each.last_seen_at),
+        )
+        for each in found
+    ]
+    columns = ("workflow", "version", "events", "fingerprint", "first seen", "last seen")
+    options.output.table(columns, rows, empty="no workflow was offered yet: aiki dev app.py")
+
+
+@click.command()
+@common
+def workers(options: Options) -> None:
+    """List the workers, alive ones first."""
+    from aiki.cli.output import duration, time
+    from aiki.operations.catalog import ListWorkers
+
+    found = options.ask(ListWorkers())
+    if options.as_json:
+        return options.output.document(found)
+    rows = [
+        (
+            each.name,
+            each.status,
+            str(each.running),
+            ", ".join(each.stuck),
+            time(each.seen_at),
+            duration(each.lease_ms),
+            each.incarnation,
+        )
+        for each in found
+    ]
+    columns = ("worker", "status", "running", "stuck", "seen", "lease", "incarnation")
+    options.output.table(columns, rows, empty="no worker has been here: aiki dev app.py")
+
+
+@click.command("dead-letters")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@common
+def dead_letters(options: Options, limit: int) -> None:
+    """List what could not be delivered, newest first."""
+    from aiki.cli.output import time
+    from aiki.operations.catalog import ListDeadLetters
+
+    found = options.ask(ListDeadLetters(limit=limit))
+    if options.as_json:
+        return options.output.document(found)
+    rows = [(time(each.at), each.run_id or "", each.reason, each.detail) for each in found]
+    options.output.table(("at", "run", "reason", "detail"), rows, empty="no dead letters")
