@@ -123,7 +123,7 @@ def parse_file(folder: str, path: str) -> Parsed:
 
 
 # Two threads inside `ast.parse` disturb each other in CPython 3.11 ("AST constructor recursion
-# depth mismatch"). Parsing holds the interpreter's lock anyway, so that one at a time loses nothing.
+# depth mismatch"). Parsing holds the interpreter's lock anyway: one at a time loses nothing.
 _one_parser = threading.Lock()
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
