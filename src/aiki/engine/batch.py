@@ -61,7 +61,7 @@ class Batch:
         self.divergences: dict[str, Divergence] = {}
         self.held: dict[str, list[Held]] = {}
         self.alive: set[str] = set()
-        self.left: set[str] = set()
+        self.left: set[tuple[str, str]] = set()
         """Workers that say goodbye in this batch: their claims are given nothing any more."""
         self.stale: set[str] = set()
         self.results: dict[str, bytes | Failure] = {}

@@ -30,9 +30,9 @@ def check_claim(operation: ClaimRuns) -> None:
 async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) -> Claims:
     """Grant ready runs, within the batch's transaction and after its other decisions are saved."""
     tx = batch.tx
-    if operation.incarnation in batch.left:
+    if (principal.namespace, operation.incarnation) in batch.left:
         return Claims(now=batch.now)
-    repeated = await tx.claimed_by(operation.incarnation, operation.claim_id)
+    repeated = await tx.claimed_by(principal.namespace, operation.incarnation, operation.claim_id)
     if repeated:
         runs = await tx.load_runs(repeated)
         return Claims(runs=await _granted(tx, runs, resident=set()), now=batch.now)

@@ -93,11 +93,12 @@ async def retention(engine: Engine) -> int:
     if retention_ms is None:
         return 0
 
-    async def expired(tx: Transaction) -> list[str]:
-        return await tx.expired_runs(await tx.now() - retention_ms, AT_ONCE)
+    async def expired(tx: Transaction) -> tuple[int, list[str]]:
+        before = await tx.now() - retention_ms
+        return before, await tx.expired_runs(before, AT_ONCE)
 
-    ids = await engine.store.read(expired)
-    return await _send(engine, DeleteRuns(ids=tuple(ids))) if ids else 0
+    before, ids = await engine.store.read(expired)
+    return await _send(engine, DeleteRuns(ids=tuple(ids), seen_before=before))
 
 
 class Daemon(NamedTuple):

@@ -162,7 +162,7 @@ class Engine:
             case GetRun():
                 return await self.results.read(operation.id, principal)
             case Listen():
-                return await self._listen(operation)
+                return await self._listen(operation, principal.namespace)
             case GetServerInfo():
                 now = await self.store.read(lambda tx: tx.now())
                 return ServerInfo(VERSION, self.store.schema_version, self.store.name, now)
@@ -170,16 +170,16 @@ class Engine:
                 reader = READERS[type(operation)]
                 return await self.store.read(lambda tx: reader(operation, principal, tx))
 
-    async def _listen(self, operation: Listen) -> News:
+    async def _listen(self, operation: Listen, namespace: str) -> News:
         incarnation = operation.incarnation
         cursor = await self.news.wait(incarnation, operation.cursor, operation.wait_ms)
         if cursor == operation.cursor:
             return News(cursor=cursor)
 
         async def read(tx: Transaction) -> News:
-            held = await tx.held_runs(incarnation)
+            held = await tx.held_runs(namespace, incarnation)
             return News(
-                tuple(await tx.pushed_facts(incarnation)),
+                tuple(await tx.pushed_facts(namespace, incarnation)),
                 tuple(Holding(row.run_id, row.epoch) for row in held),
                 cursor,
                 await tx.now(),

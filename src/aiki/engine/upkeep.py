@@ -42,7 +42,9 @@ class StallRuns(_Upkeep, frozen=True, kw_only=True):
 
 
 class DeleteRuns(_Upkeep, frozen=True, kw_only=True):
-    """Ended runs whose time is over."""
+    """Ended runs whose time is over, and workers that have not been seen since."""
+
+    seen_before: int
 
 
 async def prepare_wake(operation: WakeDue, principal: Principal, batch: Batch) -> None:
@@ -146,8 +148,9 @@ def apply_stall(operation: StallRuns, principal: Principal, batch: Batch) -> int
 
 
 async def prepare_deletion(operation: DeleteRuns, principal: Principal, batch: Batch) -> None:
-    """Name the runs."""
+    """Name the runs, and forget the workers."""
     batch.names.runs.update(operation.ids)
+    await batch.tx.expire_workers(operation.seen_before)
 
 
 def apply_deletion(operation: DeleteRuns, principal: Principal, batch: Batch) -> int:

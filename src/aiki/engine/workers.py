@@ -72,10 +72,12 @@ def apply_registration(operation: RegisterWorker, principal: Principal, batch: B
 
 async def prepare_heartbeat(operation: Heartbeat, principal: Principal, batch: Batch) -> None:
     """Renew the lease; name what the worker never heard of."""
-    known = await batch.tx.renew_worker(operation.incarnation, operation.stuck, batch.now)
+    known = await batch.tx.renew_worker(
+        principal.namespace, operation.incarnation, operation.stuck, batch.now
+    )
     if not known:
         raise NotFound(f"worker {operation.incarnation} is not registered: register it again")
-    held = await batch.tx.held_runs(operation.incarnation)
+    held = await batch.tx.held_runs(principal.namespace, operation.incarnation)
     batch.held[operation.incarnation] = held
     listed = {holding.run_id for holding in operation.held}
     batch.names.runs.update(
@@ -106,11 +108,12 @@ def _still_held(run: Run, operation: Heartbeat | LeaveWorker) -> bool:
 
 async def prepare_leave(operation: LeaveWorker, principal: Principal, batch: Batch) -> None:
     """Name what the worker still holds."""
-    held = await batch.tx.held_runs(operation.incarnation)
+    held = await batch.tx.held_runs(principal.namespace, operation.incarnation)
     batch.names.runs.update(row.run_id for row in held)
     batch.held[operation.incarnation] = held
-    batch.left.add(operation.incarnation)
-    await batch.tx.close_workers([operation.incarnation], "stopped")
+    batch.left.add((principal.namespace, operation.incarnation))
+    if await batch.tx.renew_worker(principal.namespace, operation.incarnation, (), batch.now):
+        await batch.tx.close_workers([operation.incarnation], "stopped")
 
 
 def apply_leave(operation: LeaveWorker, principal: Principal, batch: Batch) -> Instant:

@@ -80,8 +80,9 @@ class MemoVerbs(RunVerbs):
         facts = map(rows.fact_from, self._sql.rows("find_facts_by_key", rows.ids_json(keys)))
         return {EventKey(fact.run_id, fact.name, fact.key or ""): fact for fact in facts}
 
-    async def pushed_facts(self, incarnation: str) -> list[Fact]:
-        return [rows.fact_from(row) for row in self._sql.rows("pushed_facts", incarnation)]
+    async def pushed_facts(self, namespace: str, incarnation: str) -> list[Fact]:
+        found = self._sql.rows("pushed_facts", namespace, incarnation)
+        return [rows.fact_from(row) for row in found]
 
     async def consume_facts(self, consumed: Sequence[Consumed]) -> None:
         self._sql.many("consume_facts", consumed)

@@ -199,10 +199,12 @@ SELECT EXISTS (
 SELECT run_id FROM outbox WHERE ready_at <= ?1 LIMIT ?2;
 
 -- claimed_by --
-SELECT id FROM run WHERE holder = ?1 AND status = 'running' AND claim_id = ?2;
+SELECT id FROM run
+WHERE namespace = ?1 AND holder = ?2 AND status = 'running' AND claim_id = ?3;
 
 -- held_runs --
-SELECT id, epoch, claim_id, started_at FROM run WHERE holder = ?1 AND status = 'running';
+SELECT id, epoch, claim_id FROM run
+WHERE namespace = ?1 AND holder = ?2 AND status = 'running';
 
 -- held_by_many --
 SELECT id FROM run WHERE status = 'running' AND holder IN (SELECT value FROM json_each(?1))
@@ -216,7 +218,7 @@ WHERE r.status = 'running' AND w.incarnation IS NULL LIMIT ?1;
 -- pushed_facts --
 SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.key
 FROM run AS r JOIN fact AS f ON f.run_id = r.id AND f.consumed_by IS NULL
-WHERE r.holder = ?1 AND r.status = 'running'
+WHERE r.namespace = ?1 AND r.holder = ?2 AND r.status = 'running'
 ORDER BY f.at, f.id;
 
 -- due_runs --
@@ -256,11 +258,12 @@ INSERT INTO worker (incarnation, namespace, name, status, lease_ms, lease_until,
 VALUES (?1, ?2, ?3, 'alive', ?4, ?5, ?6, ?6, ?7, ?8, X'5B5D')
 ON CONFLICT (incarnation) DO UPDATE
 SET status = 'alive', lease_until = excluded.lease_until, seen_at = excluded.seen_at,
-    offers = excluded.offers;
+    offers = excluded.offers
+WHERE worker.namespace = excluded.namespace;
 
 -- renew_worker --
 UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive', stuck = ?2
-WHERE incarnation = ?3 AND status <> 'stopped' RETURNING incarnation;
+WHERE namespace = ?3 AND incarnation = ?4 AND status <> 'stopped' RETURNING incarnation;
 
 -- close_workers --
 UPDATE worker SET status = ?1 WHERE incarnation IN (SELECT value FROM json_each(?2));

@@ -57,11 +57,12 @@ class SqliteTransaction(MemoVerbs):
     async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]:
         return [row[0] for row in self._sql.rows("stale_outbox", ready_before, limit)]
 
-    async def claimed_by(self, incarnation: str, claim_id: str) -> list[str]:
-        return [row[0] for row in self._sql.rows("claimed_by", incarnation, claim_id)]
+    async def claimed_by(self, namespace: str, incarnation: str, claim_id: str) -> list[str]:
+        found = self._sql.rows("claimed_by", namespace, incarnation, claim_id)
+        return [row[0] for row in found]
 
-    async def held_runs(self, incarnation: str) -> list[Held]:
-        return [Held(*row[:3]) for row in self._sql.rows("held_runs", incarnation)]
+    async def held_runs(self, namespace: str, incarnation: str) -> list[Held]:
+        return [Held(*row) for row in self._sql.rows("held_runs", namespace, incarnation)]
 
     async def held_by_many(self, incarnations: Sequence[str], limit: int) -> list[str]:
         found = self._sql.rows("held_by_many", rows.ids_json(incarnations), limit)
@@ -85,8 +86,12 @@ class SqliteTransaction(MemoVerbs):
             rows.encode_json(shards),
         )
 
-    async def renew_worker(self, incarnation: str, stuck: Sequence[str], now: Instant) -> bool:
-        renewed = self._sql.rows("renew_worker", now, rows.encode_json(stuck), incarnation)
+    async def renew_worker(
+        self, namespace: str, incarnation: str, stuck: Sequence[str], now: Instant
+    ) -> bool:
+        renewed = self._sql.rows(
+            "renew_worker", now, rows.encode_json(stuck), namespace, incarnation
+        )
         return bool(renewed)
 
     async def close_workers(self, incarnations: Sequence[str], status: str) -> None:
