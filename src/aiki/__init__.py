@@ -1,61 +1,62 @@
 """Aiki: durable workflows in Python.
 
-Importing it loads no database, network or server library; those load when they are used.
+Importing it loads nothing else: every name brings its module along when it is first used, so that a
+command line, or a program that only imports, starts at once.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aiki.client import Client, RunHandle
-from aiki.errors import (
-    AikiError,
-    ChildFailed,
-    ClaimLost,
-    Closed,
-    ConfigurationError,
-    Conflict,
-    DefinitionError,
-    Evicted,
-    ForbiddenInWorkflow,
-    InvalidRequest,
-    InvalidTransition,
-    LimitExceeded,
-    NonRetryable,
-    NotFound,
-    PayloadError,
-    RetryAfter,
-    RunCancelled,
-    RunDeadLettered,
-    RunError,
-    RunFailed,
-    RunTimedOut,
-    ServerBusy,
-    ServiceError,
-    StoreUnavailable,
-    TaskFailed,
-    TaskInterrupted,
-    TaskTimedOut,
-    UndoFailed,
-    UsageError,
-    WaitTimeout,
-    WorkflowDeadlock,
-    WorkflowError,
-    WorkflowStuck,
-)
-from aiki.model.retry import Retry
-from aiki.queue.polling import AdaptivePolling, SimplePolling
-from aiki.queue.subscriber import Subscriber
-from aiki.worker import Worker
-from aiki.workflow.context import TaskContext, task_context
-from aiki.workflow.definition import Start, Workflow, WorkflowFamily, workflow
-from aiki.workflow.event import Event, Received, event, is_event
-from aiki.workflow.run import ChildHandle, Run
-from aiki.workflow.saga import Saga
-from aiki.workflow.task import Task, task
-
 if TYPE_CHECKING:
+    from aiki.client import Client, RunHandle
     from aiki.compose import connect
+    from aiki.errors import (
+        AikiError,
+        ChildFailed,
+        ClaimLost,
+        Closed,
+        ConfigurationError,
+        Conflict,
+        DefinitionError,
+        Evicted,
+        ForbiddenInWorkflow,
+        InvalidRequest,
+        InvalidTransition,
+        LimitExceeded,
+        NonRetryable,
+        NotFound,
+        PayloadError,
+        RetryAfter,
+        RunCancelled,
+        RunDeadLettered,
+        RunError,
+        RunFailed,
+        RunTimedOut,
+        ServerBusy,
+        ServiceError,
+        StoreUnavailable,
+        TaskFailed,
+        TaskInterrupted,
+        TaskTimedOut,
+        UndoFailed,
+        UsageError,
+        WaitTimeout,
+        WorkflowDeadlock,
+        WorkflowError,
+        WorkflowStuck,
+    )
+    from aiki.model.retry import Retry
+    from aiki.queue.polling import AdaptivePolling, SimplePolling
+    from aiki.queue.subscriber import Subscriber
+    from aiki.worker import Worker
+    from aiki.workflow.context import TaskContext, task_context
+    from aiki.workflow.definition import Start, Workflow, WorkflowFamily, workflow
+    from aiki.workflow.event import Event, Received, event, is_event
+    from aiki.workflow.run import ChildHandle, Run
+    from aiki.workflow.saga import Saga
+    from aiki.workflow.task import Task, task
 
 __version__ = "0.1.0"
 
@@ -119,11 +120,74 @@ __all__ = [
     "workflow",
 ]
 
+_MODULES = {
+    "AdaptivePolling": "aiki.queue.polling",
+    "AikiError": "aiki.errors",
+    "ChildFailed": "aiki.errors",
+    "ChildHandle": "aiki.workflow.run",
+    "ClaimLost": "aiki.errors",
+    "Client": "aiki.client",
+    "Closed": "aiki.errors",
+    "ConfigurationError": "aiki.errors",
+    "Conflict": "aiki.errors",
+    "DefinitionError": "aiki.errors",
+    "Event": "aiki.workflow.event",
+    "Evicted": "aiki.errors",
+    "ForbiddenInWorkflow": "aiki.errors",
+    "InvalidRequest": "aiki.errors",
+    "InvalidTransition": "aiki.errors",
+    "LimitExceeded": "aiki.errors",
+    "NonRetryable": "aiki.errors",
+    "NotFound": "aiki.errors",
+    "PayloadError": "aiki.errors",
+    "Received": "aiki.workflow.event",
+    "Retry": "aiki.model.retry",
+    "RetryAfter": "aiki.errors",
+    "Run": "aiki.workflow.run",
+    "RunCancelled": "aiki.errors",
+    "RunDeadLettered": "aiki.errors",
+    "RunError": "aiki.errors",
+    "RunFailed": "aiki.errors",
+    "RunHandle": "aiki.client",
+    "RunTimedOut": "aiki.errors",
+    "Saga": "aiki.workflow.saga",
+    "ServerBusy": "aiki.errors",
+    "ServiceError": "aiki.errors",
+    "SimplePolling": "aiki.queue.polling",
+    "Start": "aiki.workflow.definition",
+    "StoreUnavailable": "aiki.errors",
+    "Subscriber": "aiki.queue.subscriber",
+    "Task": "aiki.workflow.task",
+    "TaskContext": "aiki.workflow.context",
+    "TaskFailed": "aiki.errors",
+    "TaskInterrupted": "aiki.errors",
+    "TaskTimedOut": "aiki.errors",
+    "UndoFailed": "aiki.errors",
+    "UsageError": "aiki.errors",
+    "WaitTimeout": "aiki.errors",
+    "Worker": "aiki.worker",
+    "Workflow": "aiki.workflow.definition",
+    "WorkflowDeadlock": "aiki.errors",
+    "WorkflowError": "aiki.errors",
+    "WorkflowFamily": "aiki.workflow.definition",
+    "WorkflowStuck": "aiki.errors",
+    "connect": "aiki.compose",
+    "event": "aiki.workflow.event",
+    "is_event": "aiki.workflow.event",
+    "task": "aiki.workflow.task",
+    "task_context": "aiki.workflow.context",
+    "workflow": "aiki.workflow.definition",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """`connect` brings the stores along, so it is loaded when it is asked for."""
-    if name == "connect":
-        from aiki.compose import connect
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'aiki' has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
 
-        return connect
-    raise AttributeError(f"module 'aiki' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -47,7 +47,7 @@ class Reporter:
             self._sending = asyncio.get_running_loop().create_task(self._send(composed))
 
     async def _send(self, composed: list[tuple[Driver, RunReport]]) -> None:
-        covered = [driver.reported_changes for driver, _ in composed]
+        covered = [driver.reported for driver, _ in composed]
         try:
             answer = await self.post([report for _, report in composed])
         finally:

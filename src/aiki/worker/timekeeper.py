@@ -28,7 +28,8 @@ class Timekeeper:
     def now(self) -> Instant:
         """An instant that the database's clock has reached."""
         offset_ms = self._offset_ms
-        return 0 if offset_ms is None else int(offset_ms + self._monotonic() * 1000)
+        # A microsecond makes good what floating point may have lost.
+        return 0 if offset_ms is None else int(offset_ms + self._monotonic() * 1000 + 0.001)
 
     def seconds_until(self, due_at: Instant) -> float:
         """How long to wait until the due is certainly reached."""
