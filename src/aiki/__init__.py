@@ -6,7 +6,9 @@ command line, or a program that only imports, starts at once.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -191,3 +193,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Aiki(ModuleType):
+    """This module, in which `workflow` is always the function.
+
+    The package of the author's API has the same name, and importing any of its modules would put
+    the package in the function's place.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "workflow" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Aiki
