@@ -1,0 +1,116 @@
+"""A whole Aiki in one test: client, server and workers on a database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from aiki import Client, RunHandle, Worker, Workflow, connect
+from aiki.compose import EmbeddedConnection
+from aiki.engine.engine import Engine, EngineSettings
+from aiki.model.run import PublicStatus
+from aiki.operations.runs import GetHistory, History
+
+R = TypeVar("R")
+LIMIT = timedelta(seconds=30)
+"""How long a test waits for what must happen: it never passes in a test that succeeds."""
+
+
+class Ledger:
+    """What was executed, kept outside of Aiki."""
+
+    def __init__(self) -> None:
+        self.lines: list[Any] = []
+
+    def add(self, line: Any) -> int:
+        """Write a line; answers how many like it there are now."""
+        self.lines.append(line)
+        return self.lines.count(line)
+
+    def count(self, line: Any) -> int:
+        return self.lines.count(line)
+
+    @property
+    def repeated(self) -> dict[Any, int]:
+        """The lines that are there more than once."""
+        return {line: count for line, count in Counter(self.lines).items() if count > 1}
+
+
+class App:
+    """One client, and the workers that were started with it."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.workers: list[asyncio.Task[None]] = []
+
+    @property
+    def engine(self) -> Engine:
+        connection = cast("EmbeddedConnection", self.client._connection)
+        engine = connection.host.engine
+        assert engine is not None
+        return engine
+
+    def work(self, *workflows: Workflow[..., Any], **options: Any) -> asyncio.Task[None]:
+        """Start a worker; cancel what is answered to stop it."""
+        options.setdefault("graceful_shutdown_timeout_ms", 2_000)
+        worker = Worker(self.client, workflows=workflows, **options)
+        task = asyncio.create_task(worker.run())
+        self.workers.append(task)
+        return task
+
+    async def stop(self, *workers: asyncio.Task[None]) -> None:
+        """Stop these workers, or all; an error of theirs is raised."""
+        for worker in workers or self.workers:
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
+            if worker in self.workers:
+                self.workers.remove(worker)
+
+    async def pass_time(self, milliseconds: int) -> None:
+        """Move the database's clock, and let the daemons look at it."""
+        engine = self.engine
+        loop = cast("EmbeddedConnection", self.client._connection).host._loop
+        assert loop is not None
+
+        async def shift() -> None:
+            await engine.store.shift_clock(milliseconds)  # type: ignore[attr-defined]
+            engine.daemons.timers.poke()
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(shift(), loop))
+
+    async def run_daemon(self, run_once: Any) -> int:
+        """Let one of the engine's duties be done once, now."""
+        loop = cast("EmbeddedConnection", self.client._connection).host._loop
+        assert loop is not None
+        done = asyncio.run_coroutine_threadsafe(run_once(self.engine), loop)
+        return int(await asyncio.wrap_future(done))
+
+    async def history(self, handle: RunHandle[Any]) -> History:
+        return await self.client.call(GetHistory(id=handle.id))
+
+
+async def until(handle: RunHandle[Any], *statuses: PublicStatus) -> PublicStatus:
+    """Wait until the run has one of these statuses."""
+    async with asyncio.timeout(LIMIT.total_seconds()):
+        async for status in handle.watch_status():
+            if status in statuses:
+                return status
+    raise AssertionError(f"{handle} ended without any of {statuses}")
+
+
+@asynccontextmanager
+async def app_on(path: Path, **settings: Any) -> AsyncIterator[App]:
+    """An app on this file."""
+    options = EngineSettings(**settings) if settings else None
+    async with connect(f"sqlite:///{path}", settings=options) as client:
+        app = App(client)
+        try:
+            yield app
+        finally:
+            await app.stop()

@@ -1,0 +1,5 @@
+"""The fixtures of this folder."""
+
+from tests.support.fixtures import app, ledger, replay_always, resident
+
+__all__ = ["app", "ledger", "replay_always", "resident"]
