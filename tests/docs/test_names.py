@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,17 @@ def test_public_names_have_a_docstring_and_are_documented(name: str) -> None:
         assert (value.__doc__ or "").strip(), f"aiki.{name} has no docstring"
     word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
     assert any(word.search(page.read_text(encoding="utf-8")) for page in PAGES), name
+
+
+@pytest.mark.parametrize(
+    "names", ["workflow", "Run, Workflow, event, task, workflow", "Worker, connect, workflow"]
+)
+def test_the_function_workflow_is_not_hidden_by_its_package(names: str) -> None:
+    """Loading `aiki.workflow` for another name binds the package to the name of the function."""
+    program = f"from aiki import {names}; workflow('a'); import aiki; aiki.workflow('b')"
+    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
 def test_the_map_of_the_readme_is_true() -> None:
