@@ -13,7 +13,9 @@ from aiki.model.failure import Cancelled, DeadLettered, Failure, TimedOut
 from aiki.model.run import PublicStatus, RunResult, RunView
 from aiki.operations.runs import (
     CancelRun,
+    GetHistory,
     GetRun,
+    History,
     PauseRun,
     ResumeRun,
     SendEvent,
@@ -69,6 +71,10 @@ class RunHandle(Generic[R_co]):
     async def view(self) -> RunView:
         """The run as it is now."""
         return (await self._client.call(GetRun(id=self.id))).run
+
+    async def history(self) -> History:
+        """Everything that is recorded of the run: transitions, entries, task attempts, waits."""
+        return await self._client.call(GetHistory(id=self.id))
 
     async def status(self) -> PublicStatus:
         """The run's status now."""

@@ -76,11 +76,9 @@ async def _pick(
     """Ready runs for this worker, and whether one waits that must have a worker for itself."""
     queues = (principal.namespace, operation.offers, operation.shards)
     alone_waiting = await tx.any_alone(*queues)
-    if alone_waiting and operation.idle:
-        return await tx.pick_ready(*queues, True, 1), True
     if alone_waiting:
-        return [], True
-    return await tx.pick_ready(*queues, False, operation.limit), False
+        return (await tx.pick_ready(*queues, 1, alone=True) if operation.idle else []), True
+    return await tx.pick_ready(*queues, operation.limit), False
 
 
 async def _take(

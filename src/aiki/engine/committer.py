@@ -67,6 +67,7 @@ class Committer:
         self._matching_claims = matching_claims
         self._on_commit = on_commit
         self._queue: deque[Ask] = deque()
+        self._urgent: deque[Ask] = deque()
         self._wake = asyncio.Event()
         self._finishing = False
         self.batches = 0
@@ -74,19 +75,29 @@ class Committer:
 
     def submit(self, ask: Ask) -> None:
         """Queue an operation; `ServerBusy` where the queue is full, but never to a worker."""
-        if len(self._queue) >= QUEUED_OPERATIONS and not ask.operation.urgent:
+        if ask.operation.urgent:
+            self._urgent.append(ask)
+        elif len(self._queue) >= QUEUED_OPERATIONS:
             ask.reply(None, ServerBusy())
             return
-        self._queue.append(ask)
+        else:
+            self._queue.append(ask)
         self._wake.set()
+
+    def _next_batch(self) -> list[Ask]:
+        """What workers report goes first; each lane keeps its order."""
+        asks: list[Ask] = []
+        for lane in (self._urgent, self._queue):
+            count = min(len(lane), BATCH_OPERATIONS - len(asks))
+            asks.extend(lane.popleft() for _ in range(count))
+        return asks
 
     async def run(self) -> None:
         """Commit batch after batch until told to finish."""
         while not self._finishing:
             await self._wake.wait()
-            while self._queue:
-                count = min(len(self._queue), BATCH_OPERATIONS)
-                await self.commit([self._queue.popleft() for _ in range(count)])
+            while asks := self._next_batch():
+                await self.commit(asks)
                 # Let what arrived meanwhile join the next batch, and answers leave.
                 await asyncio.sleep(0)
             self._wake.clear()

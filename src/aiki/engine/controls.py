@@ -89,13 +89,13 @@ def apply_cancel(operation: CancelRun, principal: Principal, batch: Batch) -> Ru
     if known is not None and (known.run_id, known.kind) != (run.id, "cancel"):
         raise Conflict(f"command id {operation.command_id} was used for another request")
     if known is not None or run.state.command_id == operation.command_id:
-        return view_of(run)
+        return view_of(run, batch.waits.get(run.id, ()))
     if run.state.status in TERMINAL:
         raise InvalidTransition(f"run {run.id} is {run.state.status}: nothing is left to cancel")
     run = request_stop(run, "cancel", operation.command_id, operation.reason, batch)
     stop_family(batch.families[run.id], operation.command_id, operation.reason, batch)
     batch.add_audit(principal, "CancelRun", run.id, operation.reason)
-    return view_of(batch.runs[run.id])
+    return view_of(batch.runs[run.id], batch.waits.get(run.id, ()))
 
 
 def apply_terminate(operation: TerminateRun, principal: Principal, batch: Batch) -> RunView:

@@ -168,14 +168,24 @@ class Daemons:
         self._engine = engine
         self.timers = Timers(engine)
         self._tasks: list[asyncio.Task[None]] = []
+        self._on_duty = False
 
-    def start(self) -> None:
-        """Run until stopped; a daemon that fails tries again."""
-        loops: list[Callable[[], Awaitable[None]]] = [self._signal]
-        if self._engine.settings.daemons:
-            loops.append(self.timers.run)
-            loops += [self._loop(daemon) for daemon in DAEMONS]
-        self._tasks = [asyncio.create_task(self._guard(loop)) for loop in loops]
+    def start(self, *, duties: bool) -> None:
+        """Notice what other processes do; with `duties`, also look after what time brings."""
+        self._spawn(self._signal)
+        if duties:
+            self.start_duties()
+
+    def start_duties(self) -> None:
+        """Run every daemon until stopped; one that fails tries again."""
+        if self._on_duty:
+            return
+        self._on_duty = True
+        for loop in (self.timers.run, *map(self._loop, DAEMONS)):
+            self._spawn(loop)
+
+    def _spawn(self, loop: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(self._guard(loop)))
 
     async def stop(self) -> None:
         """Stop all."""

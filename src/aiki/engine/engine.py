@@ -31,8 +31,8 @@ VERSION = "0.1.0"
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may choose; times in milliseconds."""
 
-    daemons: bool = True
-    """Wake, recover, stall and delete in this process."""
+    daemons: bool | None = None
+    """Wake, recover, stall and delete in this process; None: as soon as it has a worker."""
     recovery_interval_ms: int = 500
     republish_interval_ms: int = 5_000
     stall_after_ms: int = 24 * 3_600_000
@@ -65,7 +65,7 @@ class Engine:
         failpoints.arm_from_environment()
         await self.store.open()
         self._committing = asyncio.create_task(self.committer.run())
-        self.daemons.start()
+        self.daemons.start(duties=self.settings.daemons is True)
 
     async def stop(self) -> None:
         """Stop answering: what was submitted is committed first."""
@@ -115,6 +115,8 @@ class Engine:
         if isinstance(operation, RegisterWorker):
             self._announced.add(operation.incarnation)
             self.store.announce(operation.incarnation)
+            if self.settings.daemons is None:
+                self.daemons.start_duties()
         elif isinstance(operation, LeaveWorker):
             self._announced.discard(operation.incarnation)
             self.claims.withdraw(operation.incarnation)

@@ -99,6 +99,8 @@ class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     cancel_grace_ms: int = 60_000
     attributes: dict[str, str | int | float | bool] = {}
     traceparent: str | None = None
+    canonical_form: int = 1
+    """Form of the arguments that make the addresses of its calls."""
 
 
 class Run(msgspec.Struct, frozen=True):

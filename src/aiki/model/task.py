@@ -50,6 +50,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a task or child: canonical, as they made the address."""
 
     @property
+    def size(self) -> int:
+        """Bytes of the recorded value."""
+        return len(self.value or b"")
+
+    @property
     def key(self) -> Key:
         """The call that this entry answers."""
         return Key(self.address, self.ordinal)

@@ -61,6 +61,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[Fact, ...]
     divergence: Divergence | None = None
 
+    def worker_of(self, epoch: int) -> str | None:
+        """Incarnation of the worker that held the run in this epoch; records carry their epoch."""
+        held = (t.worker for t in self.transitions if t.epoch == epoch and t.status == "running")
+        return next(held, None)
+
 
 @operation
 class StartRuns(Operation[tuple[Started, ...]], frozen=True, kw_only=True):

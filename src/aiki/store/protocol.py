@@ -203,10 +203,15 @@ class Transaction(Protocol):
         namespace: str,
         offers: Sequence[Offer],
         shards: Sequence[str],
-        alone: bool,
         limit: int,
+        *,
+        alone: bool = False,
     ) -> list[str]:
-        """Ready runs that these offers serve: by priority, then by age."""
+        """Ready runs that these offers serve: by priority, then by age.
+
+        Within a priority, those that the offered source advanced last go first. `alone`: those
+        that must be executed alone, instead of the others.
+        """
         ...
 
     async def any_alone(

@@ -300,10 +300,11 @@ class Driver:
         """Everything that may make the run ready again."""
         waits = self._desk.waits()
         for call in self._execution.live.values():
-            waits += [Wait("event", name) for name in call.events]
-            if call.kind == "child" and call.waited and isinstance(call.details, StartRun):
+            if call.kind == "event":
+                waits += [Wait("event", name, call.due_at) for name in call.events]
+            elif call.kind == "child" and call.waited and isinstance(call.details, StartRun):
                 waits.append(Wait("child", call.details.id))
-            if call.due_at is not None:
+            elif call.due_at is not None:
                 waits.append(Wait("timer", str(call.key), call.due_at))
         return waits
 

@@ -168,6 +168,7 @@ class Workflow(Generic[P, R_co]):
                 timeout_ms=chosen.timeout_ms,
                 cancel_grace_ms=self.cancel_grace_ms,
                 attributes=chosen.attributes,
+                canonical_form=FORM,
             ),
         )
 

@@ -27,6 +27,7 @@ Ts = TypeVarTuple("Ts")
 TURN_CALLBACKS = 1_000
 TURN_SECONDS = 0.005
 _CLOCK_CHECK = 16
+_FEW_TASKS = 64
 
 _ENSURE_FUTURE: frozenset[CodeType] = frozenset(
     getattr(asyncio_tasks, name).__code__
@@ -80,7 +81,9 @@ class RunLoop(asyncio.AbstractEventLoop):
         self.instant = instant
         """The run's clock: the instant of the last delivered entry."""
         self.closed = False
-        self.tasks: weakref.WeakSet[RunTask[Any]] = weakref.WeakSet()
+        self.tasks: set[RunTask[Any]] = set()
+        """Held here until they are done: the collector must never close one."""
+        self._room = _FEW_TASKS
         self.turn_started: float | None = None
         """When the current turn began, by the monotonic clock, for the watchdog."""
         self._timers = timers
@@ -129,11 +132,17 @@ class RunLoop(asyncio.AbstractEventLoop):
         """
         self.closed = True
         self._ready.clear()
-        for task in sorted(self.tasks, key=lambda task: task.number):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            _close(task.get_coro())
-        for generator in list(self._generators):
-            _close_generator(generator)
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)  # so that user code finds this loop, which does nothing
+        try:
+            for task in sorted(self.tasks, key=lambda task: task.number):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                _close(task.get_coro())
+            for generator in list(self._generators):
+                _close_generator(generator)
+        finally:
+            asyncio._set_running_loop(outer)
+        self.tasks.clear()
 
     def _finish_generator(self, generator: Any) -> None:
         if self.closed:
@@ -205,6 +214,9 @@ class RunLoop(asyncio.AbstractEventLoop):
         if caller.f_code in _ENSURE_FUTURE:
             _refuse_as_completed()
         task: RunTask[Any] = RunTask(coro, self, name=name, context=context, **options)
+        if len(self.tasks) >= self._room:
+            self.tasks = {kept for kept in self.tasks if not kept.done()}
+            self._room = max(_FEW_TASKS, 2 * len(self.tasks))
         self.tasks.add(task)
         return task
 

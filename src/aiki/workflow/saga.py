@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from aiki.workflow.task import Task
 
 P = ParamSpec("P")
+_Failed = list[tuple[str, Exception]]
 _Undo = Callable[[], Coroutine[Any, Any, Any]]
 
 
@@ -41,13 +43,13 @@ class Saga:
             raise Evicted
         if error is None:
             return
-        failed = await self._compensate()
+        failed = await _to_the_end(asyncio.create_task(self._compensate()))
         if failed:
             names = ", ".join(name for name, _ in failed)
             raise UndoFailed(f"could not undo: {names} ({failed[0][1]})") from error
 
-    async def _compensate(self) -> list[tuple[str, Exception]]:
-        failed: list[tuple[str, Exception]] = []
+    async def _compensate(self) -> _Failed:
+        failed: _Failed = []
         while self._undos:
             name, undo = self._undos.pop()
             try:
@@ -55,3 +57,20 @@ class Saga:
             except Exception as error:
                 failed.append((name, error))
         return failed
+
+
+async def _to_the_end(work: asyncio.Task[_Failed]) -> _Failed:
+    """Await it whatever happens; a cancellation meanwhile is raised once all is undone.
+
+    A request to stop that meets a compensation must not leave half of it undone.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failed = work.result()
+    if cancelled is not None and not failed:
+        raise cancelled
+    return failed

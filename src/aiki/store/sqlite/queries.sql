@@ -169,24 +169,34 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- insert_outbox --
 INSERT INTO outbox (run_id, namespace, workflow, version, shard, priority, ready_at, alone,
-                    fingerprint)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+                    fingerprint, prefers)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- delete_outbox --
 DELETE FROM outbox WHERE run_id IN (SELECT value FROM json_each(?1));
 
 -- pick_ready --
 -- Each queue is read in its own order up to the limit, then they are merged: one queue's length
--- does not cost another's claim.
+-- does not cost another's claim. Within a priority, what this very source advanced last goes first.
 SELECT o.run_id
 FROM json_each(?1) AS queue
 JOIN outbox AS o ON o.run_id IN (
-    SELECT run_id FROM outbox
-    WHERE namespace = ?2 AND workflow = queue.value ->> 0 AND version = queue.value ->> 1
-      AND shard = queue.value ->> 2 AND alone = ?3
-      AND (fingerprint IS NULL OR fingerprint = queue.value ->> 3)
-    ORDER BY priority DESC, ready_at, run_id LIMIT ?4)
-ORDER BY o.priority DESC, o.ready_at, o.run_id LIMIT ?4;
+    SELECT run_id FROM (
+        SELECT run_id FROM outbox
+        WHERE namespace = ?2 AND workflow = queue.value ->> 0 AND version = queue.value ->> 1
+          AND shard = queue.value ->> 2 AND alone = ?3
+          AND (fingerprint IS NULL OR fingerprint = queue.value ->> 3)
+          AND (prefers IS NULL OR prefers = queue.value ->> 3)
+        ORDER BY priority DESC, ready_at, run_id LIMIT ?4)
+    UNION
+    SELECT run_id FROM (
+        SELECT run_id FROM outbox
+        WHERE namespace = ?2 AND workflow = queue.value ->> 0 AND version = queue.value ->> 1
+          AND shard = queue.value ->> 2 AND alone = ?3
+          AND (fingerprint IS NULL OR fingerprint = queue.value ->> 3)
+        ORDER BY priority DESC, ready_at, run_id LIMIT ?4))
+ORDER BY o.priority DESC, o.prefers IS NOT NULL AND o.prefers <> queue.value ->> 3,
+         o.ready_at, o.run_id LIMIT ?4;
 
 -- any_alone --
 SELECT EXISTS (

@@ -30,8 +30,19 @@ class SqliteTransaction(MemoVerbs):
         self._sql.many(
             "insert_outbox",
             [
-                (r.id, r.namespace, r.workflow, r.version, r.shard, r.priority, at, alone, fp)
-                for r, at, alone, fp in ready
+                (
+                    run.id,
+                    run.namespace,
+                    run.workflow,
+                    run.version,
+                    run.shard,
+                    run.priority,
+                    ready_at,
+                    alone,
+                    fingerprint,
+                    run.state.fingerprint,
+                )
+                for run, ready_at, alone, fingerprint in ready
             ],
         )
 
@@ -43,10 +54,12 @@ class SqliteTransaction(MemoVerbs):
         namespace: str,
         offers: Sequence[Offer],
         shards: Sequence[str],
-        alone: bool,
         limit: int,
+        *,
+        alone: bool = False,
     ) -> list[str]:
-        found = self._sql.rows("pick_ready", _queues(offers, shards), namespace, alone, limit)
+        queues = _queues(offers, shards)
+        found = self._sql.rows("pick_ready", queues, namespace, alone, limit)
         return [row[0] for row in found]
 
     async def any_alone(

@@ -87,6 +87,7 @@ CREATE TABLE outbox (
     ready_at INTEGER NOT NULL,
     alone INTEGER NOT NULL,
     fingerprint TEXT,
+    prefers TEXT,
     status TEXT NOT NULL DEFAULT 'pending',
     published_at INTEGER,
     publications INTEGER NOT NULL DEFAULT 0

@@ -1,0 +1,34 @@
+"""The public status of a waiting run, derived from what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import aiki
+from aiki import Run, event, workflow
+
+approval = event("approval", bool)
+
+
+@workflow("status-approval").version("1", events=[approval])
+async def approve(run: Run) -> bool:
+    """Waits for an event, but not for ever."""
+    return await run.wait(approval, timeout=timedelta(days=1))
+
+
+async def test_waiting_for_an_event_with_a_time_out_is_awaiting_it(tmp_path: Path) -> None:
+    async with aiki.connect(f"sqlite:///{tmp_path / 'status.db'}") as client:
+        worker = asyncio.create_task(aiki.Worker(client, workflows=[approve]).run())
+        handle = await approve.enqueue(client)
+        async for run in handle.watch():
+            if run.status not in ("queued", "running"):
+                assert run.status == "awaiting_event"
+                assert run.due_at is not None
+                break
+        assert [wait.kind for wait in (await handle.history()).waits] == ["event"]
+        await handle.send(approval, True)
+        assert await handle.result()
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
