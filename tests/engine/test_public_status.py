@@ -39,7 +39,7 @@ async def wait_twice(run: Run) -> bool:
     """Two waits for one event, of which only the first has a time-out."""
     patient = asyncio.create_task(run.wait(approval))
     try:
-        await run.wait(approval, timeout=timedelta(milliseconds=5))
+        await run.wait(approval, timeout=timedelta(milliseconds=200))
     except aiki.WaitTimeout:
         patient.cancel()
         return True
