@@ -31,8 +31,8 @@ async def random_program(run: Run, program: str) -> list[str]:
 async def bring_events(handle: RunHandle[list[str]]) -> None:
     """Whenever the run waits for an event, both kinds come."""
     number = 0
-    async for status in handle.watch_status():
-        if status == "awaiting_event":
+    async for view in handle.watch():
+        if view.status == "awaiting_event":
             number += 1
             await asyncio.gather(handle.send(p.go, number), handle.send(p.stop, -number))
 
