@@ -141,11 +141,16 @@ def test_what_cannot_be_replayed_is_refused_by_name(main: Main) -> None:
 
 
 def test_as_completed_over_bare_coroutines_is_refused_with_the_fix() -> None:
+    bare: list[Coroutine[Any, Any, int]] = []
+
     async def main(run: Run) -> None:
-        for each in asyncio.as_completed([add(run, 1), add(run, 2)]):
+        bare.extend([add(run, 1), add(run, 2)])
+        for each in asyncio.as_completed(bare):
             await each
 
     error = ending(main)
+    for coroutine in bare:
+        coroutine.close()
     assert isinstance(error, ForbiddenInWorkflow)
     assert "create_task" in error.message
 

@@ -319,8 +319,8 @@ class Driver:
             return self._diverge()
         self._begin_fresh()
         self._drop_withdrawn()
-        stopped = self._outside.stop_delivered
-        return self._end(ending_of(self._execution, self.definition, self.claim, stopped))
+        request = next((entry for entry in self._entries if entry.kind == "cancel"), None)
+        return self._end(ending_of(self._execution, self.definition, self.claim, request))
 
     def _diverge(self) -> None:
         divergence = self._execution.divergence()

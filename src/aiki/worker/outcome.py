@@ -17,16 +17,20 @@ from aiki.errors import (
     WorkflowDeadlock,
     WorkflowStuck,
 )
-from aiki.model.failure import Cancelled, Failure, Raised, raised
+from aiki.model.failure import Cancelled, Raised, raised
+from aiki.model.task import Entry
 from aiki.operations.work import ClaimedRun, Completed, Ending, Failed
 from aiki.workflow.definition import Workflow
 from aiki.workflow.execution import Execution, Returned
 
 
 def ending_of(
-    execution: Execution, definition: Workflow[..., Any], claim: ClaimedRun, stopped: bool
+    execution: Execution, definition: Workflow[..., Any], claim: ClaimedRun, request: Entry | None
 ) -> Ending:
-    """Completed with the encoded output, failed, cancelled, or to be tried again."""
+    """Completed with the encoded output, failed, cancelled, or to be tried again.
+
+    `request` is the request to stop that was delivered, if there was one.
+    """
     outcome = execution.outcome
     assert outcome is not None
     if isinstance(outcome, Returned):
@@ -34,13 +38,19 @@ def ending_of(
             return Completed(definition.signature.returns.encode(outcome.value))
         except (PayloadError, LimitExceeded) as error:
             return Failed(raised(error))
-    if stopped and isinstance(outcome.error, asyncio.CancelledError):
-        return Failed(Cancelled())
-    failure = failure_of(outcome.error)
-    return Failed(failure, None if stopped else _retry_in_ms(outcome.error, definition, claim))
+    if request is not None:
+        return Failed(_cancelled(request, outcome.error))
+    return Failed(failure_of(outcome.error), _retry_in_ms(outcome.error, definition, claim))
 
 
-def failure_of(error: BaseException) -> Failure:
+def _cancelled(request: Entry, error: BaseException) -> Cancelled:
+    """The end of a run that was asked to stop, with the reason that was given."""
+    reason = msgspec.json.decode(request.value or b"{}").get("reason", "")
+    clean = isinstance(error, asyncio.CancelledError)
+    return Cancelled(reason, cause=None if clean else failure_of(error))
+
+
+def failure_of(error: BaseException) -> Raised:
     """The record of what a workflow raised; a task's failure stays its cause."""
     record = raised(error)
     error = _innermost(error)
