@@ -82,7 +82,11 @@ class ThreadRunner:
 
         def call() -> Any:
             enter(context)
-            return task.fn(*args, **kwargs)
+            try:
+                return task.fn(*args, **kwargs)
+            except StopIteration as error:
+                # No future can carry it; a coroutine that raises it gets this error as well.
+                raise RuntimeError(f"task {task.name} raised StopIteration") from error
 
         loop = asyncio.get_running_loop()
         within = contextvars.copy_context()
