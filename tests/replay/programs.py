@@ -114,9 +114,7 @@ class Interpreter:
 
     async def do_race(self, steps: Program) -> list[str]:
         """The losers are cancelled; the set of winners is walked in its own order."""
-        done, pending = await asyncio.wait(
-            self.start(steps), return_when=asyncio.FIRST_COMPLETED
-        )
+        done, pending = await asyncio.wait(self.start(steps), return_when=asyncio.FIRST_COMPLETED)
         self.saw("winners", len(done))
         for loser in pending:
             loser.cancel()

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-import aiki
 from aiki import Run, TaskFailed, event, task, workflow
 from aiki.errors import Evicted, ForbiddenInWorkflow
 from aiki.model.failure import Raised
@@ -203,7 +202,7 @@ def test_sets_of_tasks_iterate_alike_in_every_process() -> None:
 
 def test_a_turn_runs_at_most_a_thousand_callbacks() -> None:
     async def main(run: Run) -> None:
-        while True:
+        while True:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     holder = Holder(main)
@@ -217,7 +216,7 @@ def test_a_turn_runs_at_most_a_thousand_callbacks() -> None:
 
 def test_identical_calls_take_only_the_result_of_their_own_key() -> None:
     async def main(run: Run) -> list[int]:
-        return await asyncio.gather(add(run, 1), add(run, 1))
+        return list(await asyncio.gather(add(run, 1), add(run, 1)))
 
     live = hold(main, 1, 0).finish()
     assert [entry.ordinal for entry in live.entries] == [1, 0]
@@ -245,7 +244,7 @@ def test_a_childs_address_does_not_hold_its_version() -> None:
     async def first(run: Run) -> int:
         return await child(run, 1)
 
-    async def second(run: Run) -> int:
+    async def second(run: Run) -> Any:
         return await other(run, 1)
 
     live = hold(first, 0).finish()
@@ -408,7 +407,7 @@ def test_everything_that_a_run_offers_raises_evicted_once_it_is_closed() -> None
                 lambda: loop.create_task(add(run, 3)),
             ):
                 try:
-                    attempt()  # type: ignore[no-untyped-call]
+                    attempt()
                 except Evicted:
                     raised.append("evicted")
 

@@ -18,7 +18,7 @@ from aiki import Run, RunHandle, workflow
 from aiki.operations.runs import History
 from tests.replay import programs as p
 from tests.replay.holder import Holder
-from tests.support.app import LIMIT, App, app_on
+from tests.support.app import LIMIT, app_on
 
 EXAMPLES = max(10, int(os.environ.get("AIKI_TEST_EXAMPLES", "300")) // 15)
 
@@ -72,9 +72,7 @@ def replayed(program: p.Program, run_id: str, history: History) -> p.Trace:
 
     begun_at = history.run.started_at
     assert begun_at is not None
-    with closing(
-        Holder(main, entries=history.entries, run_id=run_id, begun_at=begun_at)
-    ) as holder:
+    with closing(Holder(main, entries=history.entries, run_id=run_id, begun_at=begun_at)) as holder:
         holder.replay()
         assert holder.execution.outcome is not None
     return trace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -114,3 +114,17 @@ async def app_on(path: Path, **settings: Any) -> AsyncIterator[App]:
             yield app
         finally:
             await app.stop()
+
+
+async def holds(condition: Callable[[], object]) -> None:
+    """Wait until it is true, one turn of the loop after another."""
+    async with asyncio.timeout(LIMIT.total_seconds()):
+        while not condition():  # noqa: ASYNC110 - what is looked at announces nothing
+            await asyncio.sleep(0)
+
+
+async def has_entry(app: App, handle: RunHandle[Any], kind: str) -> None:
+    """Wait until the run has an entry of this kind on record."""
+    async with asyncio.timeout(LIMIT.total_seconds()):
+        while not any(entry.kind == kind for entry in (await app.history(handle)).entries):
+            continue

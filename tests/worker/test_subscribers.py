@@ -55,7 +55,9 @@ async def test_adaptive_polling_multiplies_by_the_factor_given() -> None:
 
 
 async def test_a_hundred_workers_started_together_spread_over_the_interval() -> None:
-    waits = [(await AdaptivePolling(min_poll_interval_ms=1_000).next(1)).wait_ms for _ in range(100)]
+    waits = [
+        (await AdaptivePolling(min_poll_interval_ms=1_000).next(1)).wait_ms for _ in range(100)
+    ]
     assert all(800 <= wait <= 1_200 for wait in waits)
     for begin in range(800, 1_200, 10):
         assert sum(begin <= wait < begin + 100 for wait in waits) < 60

@@ -8,36 +8,35 @@ import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import aiki
 from aiki import Run, SimplePolling, Worker, event, task, workflow
-from tests.support.app import LIMIT, App, Ledger, app_on, until
+from tests.support.app import LIMIT, App, Ledger, app_on, holds, until
 
 go = event("go", int)
 gates: dict[str, asyncio.Event] = {}
 ledger = Ledger()
 running: set[str] = set()
-most = 0
+at_once: list[int] = []
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    global most
     gates.clear()
     running.clear()
     ledger.lines.clear()
-    most = 0
+    at_once.clear()
 
 
 @task
 async def pass_gate(name: str) -> str:
-    global most
     run_id = aiki.task_context().run_id
     running.add(run_id)
-    most = max(most, len(running))
+    at_once.append(len(running))
     ledger.add(name)
     try:
         await gates.setdefault(name, asyncio.Event()).wait()
@@ -61,30 +60,27 @@ async def quick_2(run: Run, n: int) -> int:
     return n + 2
 
 
-async def true(condition: object) -> None:
-    """Wait until it holds."""
-    assert callable(condition)
-    async with asyncio.timeout(LIMIT.total_seconds()):
-        while not condition():
-            await asyncio.sleep(0)
+def enough(lines: int) -> bool:
+    """Whether so many tasks began."""
+    return len(ledger.lines) >= lines
 
 
 async def test_capacity_is_never_exceeded(app: App) -> None:
     app.work(gated, max_concurrent_runs=3)
     handles = await gated.enqueue_many(app.client, [gated.call(str(n)) for n in range(10)])
     for n in range(10):
-        await true(lambda: running)
-        await true(lambda n=n: len(ledger.lines) >= min(10, 3 + n))
+        await holds(lambda: running)
+        await holds(partial(enough, min(10, 3 + n)))
         gates[ledger.lines[n]].set()
     for handle in handles:
         await handle.result(timeout=LIMIT)
-    assert most == 3
+    assert max(at_once) == 3
 
 
 async def test_stopping_lets_runs_end_that_end_in_time(app: App) -> None:
     worker = app.work(gated, graceful_shutdown_timeout_ms=20_000)
     handle = await gated.enqueue(app.client, "a")
-    await true(lambda: ledger.lines)
+    await holds(lambda: ledger.lines)
     worker.cancel()
     later = await gated.enqueue(app.client, "b")
     gates["a"].set()
@@ -98,11 +94,11 @@ async def test_what_does_not_end_in_time_is_released_to_others_at_once(app: App)
     """With a lease of ten minutes, and without any lost time."""
     worker = app.work(gated, graceful_shutdown_timeout_ms=1, lease_ms=600_000)
     handle = await gated.enqueue(app.client, "a")
-    await true(lambda: ledger.lines)
+    await holds(lambda: ledger.lines)
     await app.stop(worker)
     assert await handle.status() == "queued"
     app.work(gated)
-    await true(lambda: len(ledger.lines) == 2)
+    await holds(lambda: len(ledger.lines) == 2)
     gates["a"].set()
     assert await handle.result(timeout=LIMIT) == "a"
 
@@ -111,9 +107,9 @@ async def test_a_second_cancellation_ends_a_worker_at_once(app: App) -> None:
     worker = Worker(app.client, workflows=[gated], graceful_shutdown_timeout_ms=600_000)
     task = asyncio.create_task(worker.run())
     await gated.enqueue(app.client, "a")
-    await true(lambda: ledger.lines)
+    await holds(lambda: ledger.lines)
     task.cancel()
-    await true(lambda: worker._stopping)
+    await holds(lambda: worker._stopping)
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=10)
     assert done
@@ -209,7 +205,7 @@ async def test_two_workers_in_one_process_share_the_work(app: App) -> None:
     app.work(gated, max_concurrent_runs=1)
     app.work(gated, max_concurrent_runs=1)
     handles = await gated.enqueue_many(app.client, [gated.call(str(n)) for n in range(2)])
-    await true(lambda: len(running) == 2)
+    await holds(lambda: len(running) == 2)
     for gate in gates.values():
         gate.set()
     assert [await handle.result(timeout=LIMIT) for handle in handles] == ["0", "1"]
@@ -237,7 +233,7 @@ async def test_two_processes_on_one_file_work_together(tmp_path: Path) -> None:
     """The other process takes what this one starts, and the news comes here."""
     path = tmp_path / "aiki.db"
     async with app_on(path) as app:
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: ASYNC220
             [sys.executable, "-c", OTHER_PROCESS, str(path)],
             env={"PYTHONPATH": ":".join(sys.path)},
             stdin=subprocess.PIPE,

@@ -311,7 +311,7 @@ async def test_sleep_until_takes_an_aware_datetime(app: App) -> None:
     async def sleeper(run: Run) -> bool:
         await run.sleep_until("past", datetime(2020, 1, 1, tzinfo=UTC))
         try:
-            await run.sleep_until("naive", datetime(2020, 1, 1))  # noqa: DTZ001
+            await run.sleep_until("naive", datetime(2020, 1, 1))
         except aiki.InvalidRequest:
             return True
         return False

@@ -18,6 +18,7 @@ from aiki.queue.subscriber import Ask, Interest, Subscriber
 
 INTEREST = Interest("behaviour", "default", (Offer("orders", "1.0.0"),), ())
 SOON_SECONDS = 10.0
+_ROOM = 5
 
 
 class _Makes(Protocol):
@@ -44,24 +45,24 @@ class SubscriberBehaviour:
         """News has no authority: a worker that is never told anything must look by itself."""
         subscriber = await _opened(self)
         for _ in range(20):
-            ask = await asyncio.wait_for(subscriber.next(5), SOON_SECONDS)
-            assert 1 <= ask.limit <= 5
+            ask = await asyncio.wait_for(subscriber.next(_ROOM), SOON_SECONDS)
+            assert 1 <= ask.limit <= _ROOM
             subscriber.learn(0)
         await subscriber.close()
 
     async def test_it_goes_on_asking_after_it_found_something(self) -> None:
         subscriber = await _opened(self)
         for _ in range(20):
-            ask = await asyncio.wait_for(subscriber.next(5), SOON_SECONDS)
+            ask = await asyncio.wait_for(subscriber.next(_ROOM), SOON_SECONDS)
             subscriber.learn(ask.limit)
         await subscriber.close()
 
     async def test_it_goes_on_asking_after_a_failure(self) -> None:
         subscriber = await _opened(self)
-        await subscriber.next(5)
+        await subscriber.next(_ROOM)
         subscriber.failed(StoreUnavailable("for a moment"))
-        ask = await asyncio.wait_for(subscriber.next(5), SOON_SECONDS)
-        assert 1 <= ask.limit <= 5
+        ask = await asyncio.wait_for(subscriber.next(_ROOM), SOON_SECONDS)
+        assert 1 <= ask.limit <= _ROOM
         await subscriber.close()
 
     async def test_it_may_be_cancelled_while_it_waits(self) -> None:
