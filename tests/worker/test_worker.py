@@ -15,6 +15,7 @@ import pytest
 
 import aiki
 from aiki import Run, SimplePolling, Worker, event, task, workflow
+from aiki.queue.subscriber import Ask
 from tests.support.app import LIMIT, App, Ledger, app_on, holds, until
 
 go = event("go", int)
@@ -299,3 +300,29 @@ async def test_a_resident_run_goes_on_without_replay(app: App, resident: None) -
     await handle.send(go, 3)
     assert await handle.result(timeout=LIMIT) == 3
     assert len(beginnings) == 1
+
+
+async def test_a_subscriber_that_fails_ends_its_worker_and_leaves_nothing_behind(app: App) -> None:
+    class Broken(SimplePolling):
+        async def next(self, capacity: int) -> Ask:
+            raise RuntimeError("mine")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(RuntimeError, match="mine"):
+        await Worker(app.client, workflows=[quick], subscriber=Broken()).run()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+@workflow("badly-named").version("1.0.0")
+async def badly_named(run: Run, name: str) -> None:
+    await run.sleep(name.encode().decode("unicode_escape"), timedelta(milliseconds=1))
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "x" * 201], ids=["surrogate", "long"])
+async def test_a_name_that_cannot_be_stored_harms_no_other_run(app: App, name: str) -> None:
+    app.work(badly_named, quick)
+    bad = await badly_named.enqueue(app.client, name)
+    with pytest.raises(aiki.RunFailed, match="InvalidRequest"):
+        await bad.result(timeout=LIMIT)
+    assert await (await quick.enqueue(app.client, 1)).result(timeout=LIMIT) == 2

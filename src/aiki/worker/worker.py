@@ -122,9 +122,13 @@ class Worker:
             raise ConfigurationError("this worker runs already; make another one")
         self._running = True
         await self._start()
+        loops = [self._claim_loop(), self._listen_loop(), self._starts_loop()]
+        running = [asyncio.create_task(loop) for loop in loops]
         try:
-            await asyncio.gather(self._claim_loop(), self._listen_loop(), self._starts_loop())
+            await asyncio.gather(*running)
         finally:
+            for each in running:
+                each.cancel()
             try:
                 await self._shut_down()
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Literal
 
 from aiki.clock import Instant
@@ -11,6 +12,7 @@ from aiki.model.failure import ChildEnded, Failure, Interrupted, TimedOut
 from aiki.model.task import Entry, Key
 from aiki.workflow.loop import RunFuture
 
+_STORABLE = re.compile("[^\ud800-\udfff]*", re.DOTALL)
 CallKind = Literal["task", "timer", "event", "child", "effect"]
 
 
@@ -54,6 +56,11 @@ class Call:
         """Names of the events that may answer it."""
         self.waited = waited
         """Whether workflow code waits for the answer now; a started child may have to wait."""
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database can keep it: no lone surrogates."""
+    return _STORABLE.fullmatch(text) is not None
 
 
 def address_of(name: str, arguments: bytes, discriminator: str | None = None) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeGuard, TypeVar, overload
 
 from aiki.errors import DefinitionError
 from aiki.model import limits
+from aiki.workflow.calls import is_storable
 from aiki.workflow.codec import codec_for
 
 T = TypeVar("T")
@@ -15,7 +16,7 @@ class Event(Generic[T]):
     """A kind of message that a run can wait for."""
 
     def __init__(self, name: str, schema: object) -> None:
-        if not name or len(name) > limits.NAME_LENGTH or "|" in name:
+        if not name or len(name) > limits.NAME_LENGTH or "|" in name or not is_storable(name):
             raise DefinitionError(
                 f"event name {name!r}: 1 to {limits.NAME_LENGTH} characters, and no '|'"
             )

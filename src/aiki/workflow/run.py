@@ -18,7 +18,7 @@ from aiki.model.task import Entry
 from aiki.operations.runs import StartRun
 from aiki.operations.work import EventSend, StopRequest
 from aiki.workflow import canonical
-from aiki.workflow.calls import Call, address_of, error_of
+from aiki.workflow.calls import Call, address_of, error_of, is_storable
 from aiki.workflow.codec import Codec
 from aiki.workflow.definition import Workflow
 from aiki.workflow.event import Event, Received
@@ -52,6 +52,14 @@ def _due_ms(what: str, span: timedelta) -> int:
     if not isinstance(span, timedelta):
         raise InvalidRequest(f"{what}={span!r}: give a datetime.timedelta")
     return max(0, -(-(span // timedelta(microseconds=1)) // 1000))
+
+
+def _check_name(name: str) -> None:
+    """A name becomes part of what is stored: one that cannot be must not get as far as a report."""
+    if len(name) > limits.NAME_LENGTH or not is_storable(name):
+        raise InvalidRequest(
+            f"the name {name[:50]!r}: at most {limits.NAME_LENGTH} characters, and no surrogates"
+        )
 
 
 class Run:
@@ -105,11 +113,13 @@ class Run:
 
     async def sleep(self, name: str, delay: timedelta) -> None:
         """Sleep durably: never shorter than `delay`, on whatever machine it ends."""
+        _check_name(name)
         delay_ms = _due_ms("delay", delay)
         await self._sleep(f"sleep:{name}:{delay_ms}", name, self._execution.instant + delay_ms)
 
     async def sleep_until(self, name: str, when: datetime) -> None:
         """Sleep durably until an aware datetime."""
+        _check_name(name)
         try:
             due_at = from_datetime(when)
         except ValueError as error:

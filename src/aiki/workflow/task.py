@@ -21,6 +21,7 @@ from typing import (
 from aiki.errors import DefinitionError
 from aiki.model import limits
 from aiki.model.retry import Retry
+from aiki.workflow.calls import is_storable
 from aiki.workflow.signature import Signature
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class Task(Generic[P, R_co]):
 
 
 def _check_name(name: str) -> None:
-    if not name or name == "<lambda>" or len(name) > limits.NAME_LENGTH or "#" in name:
+    wrong = not name or name == "<lambda>" or "#" in name or not is_storable(name)
+    if wrong or len(name) > limits.NAME_LENGTH:
         raise DefinitionError(
             f"task name {name!r}: 1 to {limits.NAME_LENGTH} characters, no '#', and no lambda; "
             'give one with @task(name="...")'
