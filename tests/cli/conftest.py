@@ -148,7 +148,7 @@ async def _reaches(handle: RunHandle[Any], status: str) -> str:
 
 
 async def _fill(url: str) -> Runs:
-    eager = EngineSettings(stall_after_ms=1, upkeep_interval_ms=10)
+    eager = EngineSettings(daemons=True, stall_after_ms=1, upkeep_interval_ms=10)
     async with aiki.connect(url, settings=eager) as client:
         stalled = await _reaches(await application.unclaimed.enqueue(client), "stalled")
     async with aiki.connect(url) as client:
