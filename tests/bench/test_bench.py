@@ -1,0 +1,32 @@
+"""The benchmark works: a tiny run of every workload, so that it never rots. Nothing is timed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.__main__ import GOALS, main
+from bench.workloads import WORKLOADS
+
+
+def test_every_workload_is_measured_beside_its_goal(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--tiny", "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["name"].split()[0] for row in rows} == WORKLOADS.keys()
+    assert {row["name"] for row in rows} >= GOALS.keys()
+    assert all(row["value"] > 0 and row["yardstick"] > 0 and row["batches"] > 0 for row in rows)
+
+
+def test_the_table_says_whether_a_goal_was_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--tiny", "W2"])
+    out = capsys.readouterr().out
+    assert "yardstick S" in out
+    assert "goal <= 2/S s" in out
+    assert "reached" in out or "missed" in out
+
+
+def test_an_unknown_workload_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["W9"])
+    assert "no workload W9" in capsys.readouterr().err
