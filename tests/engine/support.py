@@ -155,6 +155,15 @@ class Ring:
         return [transition.reason for transition in (await self.history(run_id)).transitions]
 
 
+async def turns(until: Callable[[], Any]) -> None:
+    """Let the loop turn until this is so."""
+    for _ in range(10_000):
+        if until():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it did not happen")
+
+
 class CountingStore(SqliteStore):
     """Counts the transactions that were asked for."""
 

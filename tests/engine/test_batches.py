@@ -1,4 +1,4 @@
-"""Group commit: what arrives together is one transaction, and every operation still stands alone."""
+"""Group commit: what arrives together is one transaction, and each still stands alone."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from aiki.errors import (
 )
 from aiki.ids import new_id
 from aiki.model.audit import Principal
+from aiki.operations.base import Operation
 from aiki.operations.runs import CancelRun, PauseRun, ResumeRun, StartRuns
 from aiki.operations.work import Heartbeat, Parked, Report
 from tests.engine.support import (
@@ -37,6 +38,7 @@ from tests.engine.support import (
     ids_of,
     run_report,
     start_of,
+    turns,
 )
 
 
@@ -133,12 +135,12 @@ async def test_an_unexpected_error_in_one_repeats_the_batch_singly(
         apply(operation, principal, batch)
         raise ZeroDivisionError
 
+    handlers: dict[Any, Handler] = HANDLERS
     target = await ring.start()
-    monkeypatch.setitem(HANDLERS, PauseRun, Handler(prepare, broken))
+    monkeypatch.setitem(handlers, PauseRun, Handler(prepare, broken))
     good = [StartRuns(starts=(start_of(),)) for _ in range(3)]
-    answers = await asyncio.gather(
-        *map(ring.call, [*good, PauseRun(id=target)]), return_exceptions=True
-    )
+    operations: list[Operation[Any]] = [*good, PauseRun(id=target)]
+    answers = await asyncio.gather(*map(ring.call, operations), return_exceptions=True)
     assert all(isinstance(answer, tuple) for answer in answers[:3])
     assert isinstance(answers[3], ServiceError)
     assert "ZeroDivisionError" in str(answers[3])
@@ -170,7 +172,8 @@ async def test_a_full_queue_refuses_clients_and_never_workers(
     await ring.worker()
     starts = [StartRuns(starts=(start_of(),)) for _ in range(8)]
     beat = Heartbeat(incarnation="worker-1", held=())
-    answers = await asyncio.gather(*map(ring.call, [*starts, beat]), return_exceptions=True)
+    operations: list[Operation[Any]] = [*starts, beat]
+    answers = await asyncio.gather(*map(ring.call, operations), return_exceptions=True)
     assert [isinstance(answer, ServerBusy) for answer in answers] == [False] * 5 + [True] * 3 + [
         False
     ]
@@ -250,8 +253,7 @@ async def test_a_locked_database_is_tried_again(ring: Ring, tmp_path: Any) -> No
     store._write.connection.execute("PRAGMA busy_timeout = 0")
     other.execute("BEGIN IMMEDIATE")
     call = asyncio.ensure_future(engine.session(Principal()).call(StartRuns(starts=(start_of(),))))
-    while not store.transactions:
-        await asyncio.sleep(0)
+    await turns(lambda: store.transactions)
     assert not call.done()
     other.execute("COMMIT")
     assert (await call)[0].created

@@ -11,6 +11,7 @@ from aiki.engine.daemons import recover, republish
 from aiki.errors import ClaimLost, InvalidRequest
 from aiki.ids import new_id
 from aiki.model.task import Decision, Divergence
+from aiki.model.worker import WorkflowSpec
 from aiki.operations.runs import RetryDiverged, StartRuns, WaiveEntries
 from aiki.operations.work import (
     Claims,
@@ -18,11 +19,11 @@ from aiki.operations.work import (
     Failed,
     LeaveWorker,
     LoadMemo,
+    Memo,
     Offer,
     Parked,
     RegisterWorker,
 )
-from aiki.model.worker import WorkflowSpec
 from tests.engine.support import (
     COMPLETE,
     FAILURE,
@@ -38,6 +39,7 @@ from tests.engine.support import (
     ids_of,
     registration,
     start_of,
+    turns,
 )
 
 
@@ -50,7 +52,7 @@ async def test_a_claim_never_takes_more_than_its_limit(ring: Ring) -> None:
     await ring.worker()
     taken = [ids_of(await ring.claim(limit=2)) for _ in range(4)]
     assert [len(ids) for ids in taken] == [2, 2, 1, 0]
-    assert sorted(sum(taken, [])) == sorted(started)
+    assert sorted(id for ids in taken for id in ids) == sorted(started)
 
 
 @pytest.mark.parametrize("limit", [0, 10_001])
@@ -79,6 +81,16 @@ async def test_a_repeated_claim_answers_the_same_runs(ring: Ring) -> None:
     assert all(run.input == b"{}" for run in again.runs)
 
 
+async def test_a_claim_repeated_late_brings_what_was_recorded_since(ring: Ring) -> None:
+    await ring.start()
+    await ring.worker()
+    claim = claim_of()
+    (run,) = (await ring.call(claim)).runs
+    await ring.report(run, entries=(entry(1),))
+    (again,) = (await ring.call(claim)).runs
+    assert (again.memo, again.memo_version) == (Memo(entries=(entry(1),)), 1)
+
+
 async def test_priority_then_age(ring: Ring) -> None:
     low = await ring.start(priority=-1)
     old = await ring.start()
@@ -105,8 +117,7 @@ async def test_only_offered_workflows_versions_and_shards_are_given(ring: Ring) 
 async def test_a_waiting_claim_is_served_in_the_transaction_of_the_start(ring: Ring) -> None:
     await ring.worker()
     waiting = asyncio.ensure_future(ring.call(claim_of(wait_ms=60_000)))
-    while not len(ring.engine.claims):
-        await asyncio.sleep(0)
+    await turns(lambda: len(ring.engine.claims))
     batches = ring.engine.committer.batches
     started = await ring.start()
     assert ids_of(await waiting) == [started]
@@ -118,8 +129,7 @@ async def test_a_waiting_claim_is_served_in_the_transaction_of_the_start(ring: R
 async def test_a_waiting_claim_is_not_served_what_it_did_not_offer(ring: Ring) -> None:
     await ring.worker()
     waiting = asyncio.ensure_future(ring.call(claim_of(wait_ms=60_000)))
-    while not len(ring.engine.claims):
-        await asyncio.sleep(0)
+    await turns(lambda: len(ring.engine.claims))
     await ring.start(workflow="refunds")
     await ring.start(shard="eu")
     assert not waiting.done()

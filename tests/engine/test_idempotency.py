@@ -1,4 +1,4 @@
-"""A repeated operation gets the first answer and does nothing; the same id for more is a conflict."""
+"""A repeated operation gets the first answer and does nothing; the same id for more: a conflict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiki.errors import Conflict, InvalidTransition, LimitExceeded
+from aiki.errors import Conflict, InvalidRequest, InvalidTransition, LimitExceeded
 from aiki.ids import new_id
 from aiki.model.task import Divergence, Wait
 from aiki.operations.base import OPERATIONS, Operation
@@ -320,3 +320,17 @@ async def test_all_starts_of_a_call_or_none(ring: Ring) -> None:
     large = (start_of(), start_of(input=b"x" * (2 * 1024 * 1024 + 1)))
     assert isinstance(await ring.refused(StartRuns(starts=large)), LimitExceeded)
     assert ring.rows("SELECT count(*) FROM run") == [(1,)]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800"], ids=["NUL", "surrogate"])
+async def test_texts_that_no_database_can_compare_are_refused_alone(ring: Ring, text: str) -> None:
+    run_id = await ring.start()
+    operations: list[Operation[Any]] = [
+        StartRuns(starts=(start_of(reference_id=text),)),
+        event_of(run_id, key=text),
+        event_of(run_id, text),
+        event_of(run_id, id=text),
+    ]
+    *refused, sent = await ring.together(*operations, event_of(run_id, key="a"))
+    assert [type(error) for error in refused] == [InvalidRequest] * 4
+    assert isinstance(sent, str)

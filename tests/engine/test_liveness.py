@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
-
-import pytest
 
 from aiki.engine.daemons import recover, retention
 from aiki.errors import InvalidRequest, NotFound
@@ -125,14 +124,10 @@ async def test_a_claim_of_nobody_known_is_freed(ring: Ring) -> None:
     assert await ring.status(run.id) == "queued"
 
 
-async def test_a_dead_process_is_recovered_before_its_lease_ends(
-    ring: Ring, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dead_process_is_recovered_before_its_lease_ends(ring: Ring) -> None:
     run = await ring.running()
     assert await recover(ring.engine) == 0
     # The lock is let go, as when the process dies; its file stays.
-    import os
-
     os.close(ring.store.presence._held.pop("worker-1"))
     assert await recover(ring.engine) == 1
     assert await ring.status(run.id) == "queued"

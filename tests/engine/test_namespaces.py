@@ -58,7 +58,7 @@ UNKNOWN: dict[str, Callable[[str], Operation[Any]]] = {
     "RedeliverRun": lambda run_id: RedeliverRun(id=run_id),
     "WaiveEntries": lambda run_id: WaiveEntries(id=run_id, numbers=(1,)),
     "RetryDiverged": lambda run_id: RetryDiverged(id=run_id),
-    "SendEvent": lambda run_id: event_of(run_id),
+    "SendEvent": event_of,
     "LoadMemo": lambda run_id: LoadMemo(run_id=run_id, epoch=1),
     "Heartbeat": lambda run_id: Heartbeat(incarnation="worker-1", held=()),
 }
@@ -119,8 +119,8 @@ async def test_a_stranger_sees_and_touches_nothing_of_a_worker(ring: Ring) -> No
 async def test_lists_hold_only_what_is_ones_own(ring: Ring) -> None:
     await ring.running()
     stranger = _stranger(ring)
-    for operation in (ListWorkers(), ListWorkflows(), ListDeadLetters()):
-        assert await stranger.call(operation) == ()
+    lists: list[Operation[Any]] = [ListWorkers(), ListWorkflows(), ListDeadLetters()]
+    assert [await stranger.call(operation) for operation in lists] == [(), (), ()]
     assert (await stranger.call(ListRuns())).runs == ()
     assert len((await ring.call(ListRuns())).runs) == 1
 
@@ -152,10 +152,10 @@ async def test_a_role_that_is_missing_is_refused(ring: Ring) -> None:
     viewer = ring.engine.session(Principal(roles=frozenset({"viewer"})))
     run_id = await ring.start()
     assert (await viewer.call(GetRun(id=run_id))).run.id == run_id
-    for name, operation in UNKNOWN.items():
+    for operation in UNKNOWN.values():
         if operation(run_id).role != "viewer":
             with pytest.raises(InvalidRequest, match="lacks the role"):
-                await viewer.call(UNKNOWN[name](run_id))
+                await viewer.call(operation(run_id))
 
 
 # Audit

@@ -1,10 +1,12 @@
-"""Cancel, terminate, deadlines and graces: who ends when, with what failure, and with which family."""
+"""Cancel, terminate, deadlines and graces: who ends when, with which failure and family."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from aiki.engine.daemons import retention, stall, wake_due
+from aiki.engine.daemons import SYSTEM_PRINCIPAL, retention, stall, wake_due
 from aiki.engine.upkeep import StallRuns
 from aiki.errors import InvalidTransition, NotFound
 from aiki.ids import new_id
@@ -246,15 +248,9 @@ async def test_what_was_taken_and_given_back_since_is_not_stale(ring: Ring) -> N
     await ring.pass_time(10)
     run = await ring.take()
     await ring.report(run, RELEASE)
-    daemon = ring.engine.session(_daemon())
+    daemon = ring.engine.session(SYSTEM_PRINCIPAL)
     assert await daemon.call(StallRuns(ids=(run_id,), ready_before=before)) == 0
     assert await ring.status(run_id) == "queued"
-
-
-def _daemon():  # type: ignore[no-untyped-def]
-    from aiki.engine.daemons import SYSTEM_PRINCIPAL
-
-    return SYSTEM_PRINCIPAL
 
 
 async def test_retention_keeps_the_children_of_live_parents(ring: Ring) -> None:
@@ -276,7 +272,7 @@ async def test_retention_keeps_the_children_of_live_parents(ring: Ring) -> None:
     assert await ring.start(reference_id="order-1") != child.id
 
 
-async def test_nothing_is_deleted_where_all_is_kept(ring: Ring, tmp_path) -> None:  # type: ignore[no-untyped-def]
+async def test_nothing_is_deleted_where_all_is_kept(tmp_path: Path) -> None:
     other = Ring(tmp_path / "kept.db", retention_ms=None)
     await other.engine.start()
     run_id = await other.start()

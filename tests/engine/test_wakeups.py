@@ -11,7 +11,7 @@ from aiki.model.failure import Cancelled, ChildEnded
 from aiki.model.task import Wait
 from aiki.operations.base import Operation
 from aiki.operations.runs import PauseRun, ResumeRun, StartRun
-from aiki.operations.work import ClaimedRun, Completed, EventSend, Parked, Report
+from aiki.operations.work import ClaimedRun, Completed, Ending, EventSend, Parked, Report
 from tests.engine.support import (
     COMPLETE,
     FAIL,
@@ -64,7 +64,7 @@ async def _family(ring: Ring) -> tuple[ClaimedRun, ClaimedRun]:
     return parent, await ring.take()
 
 
-ENDS = {"completes": COMPLETE, "fails": FAIL}
+ENDS: dict[str, Ending] = {"completes": COMPLETE, "fails": FAIL}
 
 
 @pytest.mark.parametrize("order", ORDERS)

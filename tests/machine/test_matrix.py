@@ -333,7 +333,7 @@ def test_losses_lead_to_solitude_and_only_then_to_the_dead_letter() -> None:
     assert (state.status, state.losses, state.alone_losses) == ("failed", 5, 3)
 
 
-CLEARING = {
+CLEARING: dict[str, tuple[Command, bool]] = {
     "a recorded entry": (machine.Record(EPOCH), True),
     "a clean park": (machine.Park(EPOCH, LATER, False), True),
     "a release": (machine.Release(EPOCH), True),

@@ -35,7 +35,8 @@ async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) 
     repeated = await tx.claimed_by(principal.namespace, operation.incarnation, operation.claim_id)
     if repeated:
         runs = await tx.load_runs(repeated)
-        return Claims(runs=await _granted(tx, runs, resident=set()), now=batch.now)
+        granted = await _granted(tx, runs, resident=set(), repeated=True)
+        return Claims(runs=granted, now=batch.now)
     ids, alone_waiting = await _pick(operation, principal, tx)
     if not ids:
         return Claims(now=batch.now, alone_waiting=alone_waiting)
@@ -103,12 +104,13 @@ async def _take(
 
 
 async def _granted(
-    tx: Transaction, runs: Sequence[Run], resident: set[str]
+    tx: Transaction, runs: Sequence[Run], resident: set[str], *, repeated: bool = False
 ) -> tuple[ClaimedRun, ...]:
+    """What is handed over; only a run's very first claim is known to have no memo."""
     absent = [run.id for run in runs if run.id not in resident]
     inputs = await tx.load_payloads(absent, "input") if absent else {}
     inbox = await tx.load_facts([run.id for run in runs])
-    known = [(run.id, run.state.attempt) for run in runs if run.state.epoch > 1]
+    known = [(run.id, run.state.attempt) for run in runs if repeated or run.state.epoch > 1]
     memos = await _memos(tx, [of for of in known if of[0] not in resident])
     versions = await _memo_versions(tx, known) if known else {}
     empty = Memo()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiki.engine.batch import Batch
 from aiki.engine.controls import own_run
-from aiki.engine.starts import check_payload
+from aiki.engine.starts import check_payload, check_text, is_text
 from aiki.errors import Conflict, InvalidRequest, InvalidTransition, LimitExceeded
 from aiki.model import limits
 from aiki.model.audit import Principal
@@ -20,6 +20,8 @@ def name_event(event: SendEvent | EventSend, batch: Batch) -> None:
     names = batch.names
     names.runs.add(event.run_id)
     names.waits.add(event.run_id)
+    if not is_text(event.id + event.name + (event.key or "")):
+        return
     names.facts.add(event.id)
     if event.key is not None:
         names.event_keys.add(EventKey(event.run_id, event.name, event.key))
@@ -49,6 +51,8 @@ def apply_event(operation: SendEvent, principal: Principal, batch: Batch) -> str
 def _check(event: SendEvent) -> None:
     if not event.name or len(event.name) > limits.NAME_LENGTH:
         raise InvalidRequest(f"an event's name has 1 to {limits.NAME_LENGTH} characters")
+    for what, text in (("id", event.id), ("name", event.name), ("key", event.key or "")):
+        check_text(f"event's {what}", text)
     if event.key is not None and len(event.key) > limits.NAME_LENGTH:
         raise LimitExceeded(f"an event's key has at most {limits.NAME_LENGTH} characters")
     check_payload(f"payload of event {event.name!r}", event.value)

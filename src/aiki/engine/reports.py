@@ -170,10 +170,6 @@ def _due(wait: Wait) -> float:
     return math.inf if wait.due_at is None else wait.due_at
 
 
-def _due(wait: Wait) -> float:
-    return math.inf if wait.due_at is None else wait.due_at
-
-
 def _park(run: Run, waits: list[Wait], report: RunReport, batch: Batch) -> None:
     """Under the run's lock: what it waits for may have come since the worker last looked."""
     names = {(wait.kind, wait.name) for wait in waits}

@@ -35,6 +35,17 @@ def check_name(what: str, name: str, *, empty: bool = False) -> None:
         )
 
 
+def is_text(text: str) -> bool:
+    """Whether every database can keep and compare it: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_text(what: str, text: str) -> None:
+    """Raise `InvalidRequest` for a text that databases would cut or refuse."""
+    if not is_text(text):
+        raise InvalidRequest(f"the {what} {text!r} holds a NUL or a lone surrogate")
+
+
 def check_payload(what: str, data: bytes) -> None:
     """Raise `LimitExceeded` for a value that is too large to keep."""
     if len(data) > limits.PAYLOAD_BYTES:
@@ -53,6 +64,7 @@ def _check_start(start: StartRun) -> None:
         raise InvalidRequest(f"the run id {start.id!r} is not a UUID")
     if start.reference_id is not None and not 0 < len(start.reference_id) <= limits.NAME_LENGTH:
         raise InvalidRequest(f"a reference id has 1 to {limits.NAME_LENGTH} characters")
+    check_text("reference id", start.reference_id or "")
     if not 0 <= start.delay_ms <= _MAX_DELAY_MS:
         raise InvalidRequest(f"delay_ms={start.delay_ms}: from 0 to a hundred years")
     if start.options.timeout_ms is not None and start.options.timeout_ms <= 0:
@@ -90,7 +102,7 @@ def _born(start: StartRun, namespace: str, now: int, parent: Run | None) -> Run:
 
 
 def _reference(start: StartRun, namespace: str) -> Reference | None:
-    if start.reference_id is None:
+    if start.reference_id is None or not is_text(start.reference_id):
         return None
     return Reference(namespace, start.workflow, start.reference_id)
 
