@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from aiki.engine.batch import Batch
 from aiki.engine.views import options_of
@@ -35,7 +36,7 @@ async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) 
     repeated = await tx.claimed_by(principal.namespace, operation.incarnation, operation.claim_id)
     if repeated:
         runs = await tx.load_runs(repeated)
-        granted = await _granted(tx, runs, resident=set(), repeated=True)
+        granted = await _granted(tx, runs, Before(set(), set()), repeated=True)
         return Claims(runs=granted, now=batch.now)
     ids, alone_waiting = await _pick(operation, principal, tx)
     if not ids:
@@ -82,15 +83,31 @@ async def _pick(
     return await tx.pick_ready(*queues, operation.limit), False
 
 
-async def _take(
-    ids: Sequence[str], operation: ClaimRuns, batch: Batch
-) -> tuple[list[Run], set[str]]:
+class Before(NamedTuple):
+    """What runs were before they were claimed."""
+
+    resident: set[str]
+    """The claiming worker held it last, and may still have it in memory."""
+    rested: set[str]
+    """The last claim ended in order, at rest."""
+
+    def note(self, run: Run, incarnation: str) -> None:
+        """Remember what the claim is about to change."""
+        state = run.state
+        if state.epoch == 0 or state.retry_pending:
+            return
+        if state.holder == incarnation:
+            self.resident.add(run.id)
+        if state.losses == 0:
+            self.rested.add(run.id)
+
+
+async def _take(ids: Sequence[str], operation: ClaimRuns, batch: Batch) -> tuple[list[Run], Before]:
     fingerprints = {(o.workflow, o.version): o.fingerprint for o in operation.offers}
     taken: list[Run] = []
-    resident: set[str] = set()
+    before = Before(set(), set())
     for run in await batch.tx.load_runs(ids):
-        if run.state.holder == operation.incarnation and not run.state.retry_pending:
-            resident.add(run.id)
+        before.note(run, operation.incarnation)
         fingerprint = fingerprints.get((run.workflow, run.version))
         command = Claim(operation.incarnation, operation.claim_id, fingerprint)
         taken.append(batch.move(run, command))
@@ -100,13 +117,14 @@ async def _take(
     order = {run_id: place for place, run_id in enumerate(ids)}
     taken.sort(key=lambda run: order[run.id])
     await batch.flush()
-    return taken, resident
+    return taken, before
 
 
 async def _granted(
-    tx: Transaction, runs: Sequence[Run], resident: set[str], *, repeated: bool = False
+    tx: Transaction, runs: Sequence[Run], before: Before, *, repeated: bool = False
 ) -> tuple[ClaimedRun, ...]:
     """What is handed over; only a run's very first claim is known to have no memo."""
+    resident = before.resident
     absent = [run.id for run in runs if run.id not in resident]
     inputs = await tx.load_payloads(absent, "input") if absent else {}
     inbox = await tx.load_facts([run.id for run in runs])
@@ -121,6 +139,7 @@ async def _granted(
             memo=None if run.id in resident else memos.get(run.id, empty),
             inbox=tuple(inbox.get(run.id, ())),
             memo_version=versions.get(run.id, 0),
+            rested=run.id in before.rested,
         )
         for run in runs
     )

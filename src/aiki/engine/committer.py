@@ -12,7 +12,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
+
+import msgspec
 
 from aiki import failpoints
 from aiki.engine.batch import Batch
@@ -21,7 +24,7 @@ from aiki.engine.handlers import HANDLERS
 from aiki.errors import AikiError, ServerBusy, ServiceError
 from aiki.model.audit import Principal
 from aiki.operations.base import Operation
-from aiki.operations.work import ClaimRuns, Claims
+from aiki.operations.work import ClaimRuns, Claims, Report, Reported, ReportOutcome
 from aiki.store.protocol import Store, Transaction
 
 logger = logging.getLogger("aiki.engine")
@@ -128,11 +131,38 @@ class Committer:
             for ask in asks:
                 await self.commit([ask])
             return
+        if not isinstance(error, ServiceError) and isinstance(asks[0].operation, Report):
+            await self._report_singly(asks[0], asks[0].operation, error)
+            return
         if not isinstance(error, AikiError):
             logger.error("%s failed", type(asks[0].operation).__name__, exc_info=error)
             error = ServiceError(f"the server failed on this operation: {error!r}")
         for ask in asks:
             ask.reply(None, error)
+
+    async def _report_singly(self, ask: Ask, report: Report, error: Exception) -> None:
+        """A worker's report that cannot be stored must not stand in the way of its other runs."""
+        outcomes: list[ReportOutcome] = []
+        now = 0
+        for one in report.reports:
+            single = msgspec.structs.replace(report, reports=(one,))
+            try:
+                committed = await self._store.transact(
+                    partial(self._work, asks=[Ask(single, ask.principal, ask.reply)])
+                )
+            except ServiceError as unavailable:
+                ask.reply(None, unavailable)
+                return
+            except Exception as refused:
+                logger.exception("run %s: its report cannot be stored", one.run_id)
+                outcomes.append(ReportOutcome("refused", f"NotStorable: {refused!r}"))
+                continue
+            (answer, failed), *_ = committed.answers.values()
+            now = committed.batch.now
+            outcomes.append(ReportOutcome("refused", str(failed)) if failed else answer.outcomes[0])
+            committed.answers.clear()
+            self._on_commit(committed)
+        ask.reply(Reported(tuple(outcomes), now), None)
 
     async def _work(self, tx: Transaction, asks: list[Ask]) -> Committed:
         batch = Batch(tx, await tx.now())

@@ -73,7 +73,7 @@ def _one(report: RunReport, incarnation: str, principal: Principal, batch: Batch
     try:
         _check(report, run, batch)
     except AikiError as error:
-        return ReportOutcome("refused", error.message)
+        return ReportOutcome("refused", f"{type(error).__name__}: {error.message}")
     for entry in report.entries:
         if entry.due_at is not None and entry.due_at > batch.now:
             return ReportOutcome("early", f"timer {entry.address} is due later")

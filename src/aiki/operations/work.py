@@ -62,6 +62,8 @@ class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shard: str = ""
     options: RunOptions = RunOptions()
     stop_cause: StopCause | None = None
+    rested: bool = False
+    """The last claim ended in order, at rest: what the code does before a new entry was done."""
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +148,7 @@ class ReportOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     verdict: Literal["recorded", "claim_lost", "early", "refused"] = "recorded"
     detail: str = ""
+    """For people; of a refused report: the error's class, a colon, and its message."""
 
 
 class Reported(msgspec.Struct, frozen=True):

@@ -76,6 +76,7 @@ class Driver:
         self._ending: Ending | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._restless_since: float | None = None
+        self._rebuilding = False
         self._resting = False
         """Nothing is left to do here but to wait; only then may the run be parked."""
         self._load()
@@ -86,6 +87,7 @@ class Driver:
         """Begin the workflow's code anew, with everything numbered so far as its memo."""
         claim, definition = self.claim, self.definition
         execution = Execution(self._entries, claim.started_at, claim.id)
+        execution.repeating = self._rebuilding or claim.rested
         waived = {number for decision in self._decisions for number in decision.numbers}
         execution.leave_out(waived, definition.removed)
         recorded = {entry.key for entry in self._entries}
@@ -134,6 +136,7 @@ class Driver:
         self._begin_fresh()
         self._drop_withdrawn()
         self._execution.evict()
+        self._rebuilding = True
         self._load()
         return self._execution
 

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from aiki import failpoints
 from aiki.clock import SYSTEM, Clock, Instant
 from aiki.errors import AikiError, ClaimLost, ConfigurationError, DefinitionError, ServiceError
@@ -275,6 +277,7 @@ class Worker:
             loaded = claim
             if claim.memo is None:
                 loaded = await self._api.call(LoadMemo(run_id=claim.id, epoch=claim.epoch))
+                loaded = msgspec.structs.replace(loaded, rested=claim.rested)
             memo = loaded.memo or Memo()
             entries = list(memo.entries)
             following = memo.next_number
@@ -410,7 +413,8 @@ class Worker:
     def refused(self, driver: Driver, outcome: ReportOutcome) -> None:
         """A report was refused: what is in memory is not what is on record."""
         if outcome.verdict == "refused":
-            failure = Raised("LimitExceeded", outcome.detail)
+            kind, _, message = outcome.detail.partition(": ")
+            failure = Raised(kind, message)
             self._post(driver.fail(Failed(failure)))
             self._drop(driver)
         elif outcome.verdict == "early":

@@ -51,6 +51,8 @@ class Execution:
         """Calls that were asked for and not answered."""
         self.outcome: Returned | Raised | None = None
         self.delivered = 0
+        self.repeating = False
+        """Everything up to rest was executed before: nothing of it may be seen twice."""
         self.expected: set[Key] = set()
         """Recorded starts without an end: asked for before anything new may begin."""
         self.arguments: dict[Key, bytes] = {}
@@ -186,7 +188,8 @@ class Execution:
     def deliver(self, entry: Entry) -> None:
         """Hand an entry to whoever waits for it. The run must be at rest."""
         self.delivered += 1
-        self._undelivered.pop(entry.number, None)
+        if self._undelivered.pop(entry.number, None) is None:
+            self.repeating = False
         self.loop.instant = max(self.loop.instant, entry.at)
         if entry.kind == "cancel":
             self._cancels = [number for number in self._cancels if number != entry.number]

@@ -23,8 +23,9 @@ class RunLogger(logging.Logger):
         self._keep = keep
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (logging's own name)
-        """Nothing is enabled while recorded entries are replayed, or after eviction."""
-        if self._execution.replaying or self._execution.closed:
+        """Nothing is enabled while the code repeats what it did before, or after eviction."""
+        execution = self._execution
+        if execution.replaying or execution.repeating or execution.closed:
             return False
         assert self.parent is not None
         return self.parent.isEnabledFor(level)
