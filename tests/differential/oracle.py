@@ -426,6 +426,8 @@ class Oracle:
             born = self._born(child.id, 0, None, 0)
             born.parent, born.parent_attempt = parent.id, parent.attempt
             parent.children[parent.attempt, child.key] = child.id
+            if parent.stop is not None and not parent.stop_heard:
+                self._ask_to_stop(born, "cancel", "parent")
 
     def _finish(self, run: Run, ending: Ending) -> None:
         if ending.kind == "complete":

@@ -10,6 +10,7 @@ from aiki.engine.daemons import SYSTEM_PRINCIPAL, retention, stall, wake_due
 from aiki.engine.upkeep import StallRuns
 from aiki.errors import InvalidTransition, NotFound
 from aiki.ids import new_id
+from aiki.model import limits
 from aiki.model.failure import Cancelled, TimedOut
 from aiki.model.run import RunOptions
 from aiki.model.task import Wait
@@ -281,3 +282,24 @@ async def test_nothing_is_deleted_where_all_is_kept(tmp_path: Path) -> None:
     assert await retention(other.engine) == 0
     assert await other.status(run_id) == "cancelled"
     await other.engine.stop()
+
+
+async def test_a_child_started_before_its_parent_hears_of_the_cancel_is_stopped(
+    ring: Ring,
+) -> None:
+    await ring.worker()
+    parent = await ring.start()
+    claim = await ring.take()
+    await ring.call(CancelRun(id=parent, command_id=new_id()))
+    child = start_of()
+    assert await ring.report(claim, children=(child,), child_keys=("child#0",)) == RECORDED
+    assert (await ring.call(GetRun(id=child.id))).run.status == "cancelled"
+
+
+async def test_a_run_cannot_record_entries_without_end(ring: Ring) -> None:
+    await ring.worker()
+    await ring.start()
+    claim = await ring.take()
+    outcome = await ring.report(claim, entries=(entry(limits.ENTRIES_PER_RUN + 1),))
+    assert outcome.verdict == "refused"
+    assert "children" in outcome.detail

@@ -267,7 +267,7 @@ def test_a_process_that_was_killed_is_known_to_be_dead(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     assert presence.dead(everybody) == ["theirs"]
     assert presence.dead(everybody) == ["theirs"]
-    presence.forget("theirs")
+    presence.withdraw("theirs")
     assert presence.dead(everybody) == []
     presence.withdraw_all()
     assert not (tmp_path / "a.db.workers").exists()

@@ -65,6 +65,8 @@ async def recover(engine: Engine) -> int:
         if recovered:
             logger.warning("recovered %d runs of lost workers %s", recovered, ", ".join(gone))
         if len(ids) < AT_ONCE:
+            for incarnation in dead:
+                engine.store.withdraw(incarnation)
             return total
 
 

@@ -35,7 +35,7 @@ async def prepare_event(operation: SendEvent, principal: Principal, batch: Batch
 def apply_event(operation: SendEvent, principal: Principal, batch: Batch) -> str:
     """Put the event into the inbox, unless it is there already."""
     run = own_run(operation.run_id, principal, batch)
-    _check(operation)
+    check_event(operation)
     known = _known(operation, batch)
     if known is not None:
         return known
@@ -48,7 +48,8 @@ def apply_event(operation: SendEvent, principal: Principal, batch: Batch) -> str
     return operation.id
 
 
-def _check(event: SendEvent) -> None:
+def check_event(event: SendEvent | EventSend) -> None:
+    """Raise for an event that could not be kept."""
     if not event.name or len(event.name) > limits.NAME_LENGTH:
         raise InvalidRequest(f"an event's name has 1 to {limits.NAME_LENGTH} characters")
     for what, text in (("id", event.id), ("name", event.name), ("key", event.key or "")):

@@ -6,11 +6,12 @@ import math
 
 from aiki.engine.batch import Batch
 from aiki.engine.controls import request_stop, stop_failure, stop_family
-from aiki.engine.events import name_event, pass_event
+from aiki.engine.events import check_event, name_event, pass_event
 from aiki.engine.starts import check_children, check_payload, name_child, start_child
 from aiki.engine.views import options_of
-from aiki.errors import AikiError, ClaimLost, InvalidRequest
+from aiki.errors import AikiError, ClaimLost, InvalidRequest, LimitExceeded
 from aiki.machine import Complete, Diverge, Fail, Park, Record, Release, RetryRun
+from aiki.model import limits
 from aiki.model.audit import Principal
 from aiki.model.failure import Cancelled, Failure, Raised
 from aiki.model.run import TERMINAL, Run
@@ -91,8 +92,15 @@ def _check(report: RunReport, run: Run, batch: Batch) -> None:
         raise InvalidRequest(f"the parent of run {run.id} is {run.parent_id}: it must be told")
     check_children(report.children, run.namespace, batch)
     for entry in report.entries:
+        if entry.number > limits.ENTRIES_PER_RUN:
+            raise LimitExceeded(
+                f"run {run.id} records more than {limits.ENTRIES_PER_RUN} entries; "
+                "let children do parts of it"
+            )
         if entry.value is not None:
             check_payload(f"result of {entry.name}", entry.value)
+    for event in report.sends:
+        check_event(event)
     if isinstance(report.ending, Completed):
         check_payload("output", report.ending.output)
 

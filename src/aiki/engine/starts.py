@@ -8,7 +8,9 @@ import re
 import msgspec
 
 from aiki.engine.batch import Batch, Names
+from aiki.engine.controls import request_stop
 from aiki.errors import Conflict, InvalidRequest, LimitExceeded
+from aiki.ids import derived_id
 from aiki.model import limits
 from aiki.model.audit import Principal
 from aiki.model.run import TERMINAL, Run, RunState
@@ -169,7 +171,12 @@ def start_child(start: StartRun, key: str, parent: Run, batch: Batch) -> None:
     """Start a child in its parent's transaction; an id that exists is the same child."""
     if start.id in batch.runs or parent.state.status in TERMINAL:
         return
-    batch.add_run(_born(start, parent.namespace, batch.now, parent), start.input, key)
+    child = _born(start, parent.namespace, batch.now, parent)
+    batch.add_run(child, start.input, key)
+    if parent.state.stop_cause is not None and not parent.state.stop_delivered:
+        # The parent was asked to stop, and its children with it; it has only not heard of it yet.
+        stop_id = derived_id(child.id, "stop", parent.id)
+        request_stop(child, "cancel", stop_id, "the parent is being stopped", batch)
 
 
 def name_child(start: StartRun, namespace: str, batch: Batch) -> None:

@@ -304,7 +304,7 @@ class Store(Protocol):
         ...
 
     def withdraw(self, incarnation: str) -> None:
-        """End the proof."""
+        """End the proof; of an incarnation that is dead, forget it."""
         ...
 
     async def dead(self, incarnations: Iterable[str]) -> list[str]:

@@ -37,7 +37,10 @@ class Presence:
         self._held[incarnation] = descriptor
 
     def withdraw(self, incarnation: str) -> None:
-        """Let go of the lock, and remove its file."""
+        """Let go of the lock, and remove its file; that of a dead process too."""
+        if self._is_dead(incarnation):
+            with suppress(OSError):
+                self._file(incarnation).unlink()
         descriptor = self._held.pop(incarnation, None)
         if descriptor is not None:
             with suppress(FileNotFoundError):
@@ -69,8 +72,3 @@ class Presence:
         finally:
             os.close(descriptor)
         return True
-
-    def forget(self, incarnation: str) -> None:
-        """Remove the file of a dead incarnation, once its claims are free."""
-        with suppress(OSError):
-            self._file(incarnation).unlink()
