@@ -25,10 +25,18 @@ def open_connection(path: Path, *, read_only: bool = False) -> sqlite3.Connectio
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
+    except sqlite3.Error as error:
+        raise _cannot_open(path, error) from error
+    try:
         _configure(connection, read_only)
     except sqlite3.Error as error:
-        raise ConfigurationError(f"cannot open the database {path}: {error}") from error
+        connection.close()
+        raise _cannot_open(path, error) from error
     return connection
+
+
+def _cannot_open(path: Path, error: sqlite3.Error) -> ConfigurationError:
+    return ConfigurationError(f"cannot open the database {path}: {error}")
 
 
 def _configure(connection: sqlite3.Connection, read_only: bool) -> None:
