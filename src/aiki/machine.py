@@ -403,7 +403,10 @@ def _request_stop(state: RunState, command: RequestStop, now: Instant) -> Decide
         return _kill(state, "cancelled", "forced", now)
     state = _replace(state, stop_cause=command.cause, pause_requested=False)
     if command.cause == "timeout":
-        state = _replace(state, deadline_at=None, grace_until=now + command.grace_ms)
+        state = _replace(state, deadline_at=None)
+    if command.cause == "timeout" or state.status == "diverged":
+        # A diverged run cannot hear of it: its time for clean-up begins now.
+        state = _replace(state, grace_until=now + command.grace_ms)
     if state.status in ("waiting", "paused", "stalled"):
         return _move(state, "queued", "stop", due_at=None)
     return Decided(state, None)

@@ -189,7 +189,9 @@ class Oracle:
         else:
             run.stop, run.pausing = cause, False
             if cause == "timeout":
-                run.deadline, run.grace = None, self.now + GRACE_MS
+                run.deadline = None
+            if cause == "timeout" or run.status == "diverged":
+                run.grace = self.now + GRACE_MS
             if run.status in ("waiting", "paused", "stalled"):
                 run.due = None
                 self._go(run, "queued", "stop")
@@ -233,7 +235,7 @@ class Oracle:
         self.runs[run_id] = run
         self._go(run, "scheduled" if delay else "queued", "new")
         run.due = self.now + delay if delay else None
-        run.deadline = self.now + timeout if timeout else None
+        run.deadline = self.now + delay + timeout if timeout else None
         return run
 
     def send(self, event_id: str, run_id: str, name: str, value: bytes, key: str | None) -> str:
@@ -348,6 +350,9 @@ class Oracle:
         return [holding for holding in held if holding not in mine]
 
     def claim(self, worker: str, claim_id: str, limit: int, *, idle: bool) -> Any:
+        if self.workers.get(worker, ("stopped", 0))[0] == "stopped":
+            raise Refused("NotFound")
+        self.workers[worker] = ("alive", self.now + LEASE_MS)
         repeated = [run for run in self._held(worker) if run.claim_id == claim_id]
         if repeated:
             return [self._granted(run, False) for run in sorted(repeated, key=lambda r: r.id)]
@@ -433,6 +438,7 @@ class Oracle:
         if ending.kind == "complete":
             self._end(run, "completed", "returned", "output", fence=False)
         elif ending.kind == "retry" and run.stop is None:
+            self._stop_family(self._below(run))
             self._close_tasks(run, "discarded")
             run.losses = run.alone_losses = 0
             run.retrying, run.due = True, self.now + ending.delay

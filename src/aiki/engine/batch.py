@@ -61,6 +61,8 @@ class Batch:
         self.divergences: dict[str, Divergence] = {}
         self.held: dict[str, list[Held]] = {}
         self.alive: set[str] = set()
+        self.gone: set[str] = set()
+        """Workers that this batch finds lost: their waiting claims must be asked anew."""
         self.left: set[tuple[str, str]] = set()
         """Workers that say goodbye in this batch: their claims are given nothing any more."""
         self.stale: set[str] = set()
@@ -68,6 +70,8 @@ class Batch:
         self.inputs: dict[str, bytes] = {}
         """Of the runs that begin in this batch."""
         self.changed: set[str] = set()
+        self.touched: set[str] = set()
+        """Runs with another state, with a transition or without: their dues may have changed."""
         self.readied: set[tuple[str, str, str, str]] = set()
         self.told: set[str] = set()
         self.lost: set[str] = set()
@@ -125,6 +129,7 @@ class Batch:
     def add_run(self, run: Run, input: bytes, key: str | None = None) -> None:
         """A run that begins; `key` is the call of its parent."""
         self.runs[run.id] = run
+        self.touched.add(run.id)
         self._born.append(run.id)
         self._payloads.append((run.id, "input", input))
         self.inputs[run.id] = input
@@ -156,6 +161,7 @@ class Batch:
         """The run with another state, to be saved."""
         run = _replace(run, state=state)
         self.runs[run.id] = run
+        self.touched.add(run.id)
         self._dirty[run.id] = None
         return run
 

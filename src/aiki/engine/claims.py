@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from aiki.engine.batch import Batch
 from aiki.engine.views import options_of
-from aiki.errors import ClaimLost, InvalidRequest
-from aiki.machine import Claim
+from aiki.errors import ClaimLost, InvalidRequest, NotFound
+from aiki.machine import Claim, is_alone
 from aiki.model import limits
 from aiki.model.audit import Principal
 from aiki.model.run import Run
@@ -28,11 +28,20 @@ def check_claim(operation: ClaimRuns) -> None:
         raise InvalidRequest("a claim offers no workflow: nothing could be given")
 
 
+async def has_work(operation: ClaimRuns, principal: Principal, tx: Transaction) -> bool:
+    """Whether a claim would find anything now."""
+    ids, alone_waiting = await _pick(operation, principal, tx)
+    return bool(ids) or alone_waiting
+
+
 async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) -> Claims:
     """Grant ready runs, within the batch's transaction and after its other decisions are saved."""
     tx = batch.tx
     if (principal.namespace, operation.incarnation) in batch.left:
         return Claims(now=batch.now)
+    # A claim is a sign of life: whoever was thought lost holds its lease again.
+    if not await tx.renew_worker(principal.namespace, operation.incarnation, None, batch.now):
+        raise NotFound(f"worker {operation.incarnation} is not registered: register it again")
     repeated = await tx.claimed_by(principal.namespace, operation.incarnation, operation.claim_id)
     if repeated:
         runs = await tx.load_runs(repeated)
@@ -160,6 +169,7 @@ def _claimed(run: Run, **details: object) -> ClaimedRun:
         shard=run.shard,
         options=options_of(run),
         stop_cause=state.stop_cause,
+        alone=is_alone(state),
         **details,  # type: ignore[arg-type]
     )
 

@@ -121,6 +121,10 @@ class Committer:
         failpoints.hit("after_commit_before_reply")
         self.batches += 1
         self.operations += len(asks)
+        self._settle(committed)
+
+    def _settle(self, committed: Committed) -> None:
+        """Wake whom the batch concerns, and answer."""
         self._on_commit(committed)
         for ask, (result, failed) in committed.answers.items():
             ask.reply(result, failed)
@@ -146,10 +150,9 @@ class Committer:
         now = 0
         for one in report.reports:
             single = msgspec.structs.replace(report, reports=(one,))
+            inner = Ask(single, ask.principal, ask.reply)
             try:
-                committed = await self._store.transact(
-                    partial(self._work, asks=[Ask(single, ask.principal, ask.reply)])
-                )
+                committed = await self._store.transact(partial(self._work, asks=[inner]))
             except ServiceError as unavailable:
                 ask.reply(None, unavailable)
                 return
@@ -157,11 +160,10 @@ class Committer:
                 logger.exception("run %s: its report cannot be stored", one.run_id)
                 outcomes.append(ReportOutcome("refused", f"NotStorable: {refused!r}"))
                 continue
-            (answer, failed), *_ = committed.answers.values()
             now = committed.batch.now
+            answer, failed = committed.answers.pop(inner)
             outcomes.append(ReportOutcome("refused", str(failed)) if failed else answer.outcomes[0])
-            committed.answers.clear()
-            self._on_commit(committed)
+            self._settle(committed)
         ask.reply(Reported(tuple(outcomes), now), None)
 
     async def _work(self, tx: Transaction, asks: list[Ask]) -> Committed:

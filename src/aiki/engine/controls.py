@@ -53,8 +53,7 @@ def stop_failure(run: Run, reason: str = "", *, forced: bool = False) -> Failure
 def request_stop(run: Run, cause: StopCause, fact_id: str, reason: str, batch: Batch) -> Run:
     """Ask a run to stop: a fact in its inbox, or its end where nothing could clean up."""
     first = run.state.stop_cause is None
-    grace_ms = options_of(run).cancel_grace_ms if cause == "timeout" else 0
-    stopped = batch.move(run, RequestStop(cause, grace_ms))
+    stopped = batch.move(run, RequestStop(cause, options_of(run).cancel_grace_ms))
     if stopped.state.status in TERMINAL:
         state = msgspec.structs.replace(stopped.state, command_id=fact_id)
         stopped = batch.set_state(stopped, state)
@@ -157,13 +156,16 @@ def apply_waive(operation: WaiveEntries, principal: Principal, batch: Batch) -> 
     """Append the decision to leave entries out, and offer the run again."""
     run = own_run(operation.id, principal, batch)
     divergence = batch.divergences.get(run.id)
-    numbers = operation.numbers or (divergence.left_numbers if divergence else ())
-    if run.state.status == "diverged" and not numbers:
+    numbers = operation.numbers
+    starts: tuple[str, ...] = ()
+    if divergence is not None and not numbers:
+        numbers, starts = divergence.left_numbers, divergence.left_starts
+    if run.state.status == "diverged" and not numbers and not starts:
         raise InvalidRequest(
             "the divergence names no recorded entry to waive: mend the code, or terminate the run"
         )
     run = batch.move(run, Reconsider("decision"))
-    batch.add_decision(run, Decision("waive", numbers))
+    batch.add_decision(run, Decision("waive", numbers, starts))
     batch.add_audit(principal, "WaiveEntries", run.id, ",".join(map(str, numbers)))
     return view_of(run)
 

@@ -73,7 +73,8 @@ async def recover(engine: Engine) -> int:
 async def republish(engine: Engine) -> int:
     """Offer what is ready to the claims that wait: news that was lost is repeated."""
     waiting = len(engine.claims)
-    engine.claims.refresh()
+    if waiting:
+        await engine.offer()
     return waiting
 
 
@@ -129,7 +130,7 @@ class Timers:
 
     def note(self, batch: Batch) -> None:
         """Something may be due sooner than what is slept for."""
-        for run_id in batch.changed:
+        for run_id in batch.touched:
             due = wake_at(batch.runs[run_id].state)
             if due is not None and (self._next is None or due < self._next):
                 self._poked.set()

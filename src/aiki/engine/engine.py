@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from aiki import failpoints
+from aiki.engine.claims import has_work
 from aiki.engine.committer import Ask, Committed, Committer, Reply
 from aiki.engine.daemons import Daemons
 from aiki.engine.handlers import HANDLERS, READERS
@@ -20,7 +21,15 @@ from aiki.model.audit import Principal
 from aiki.operations.base import Api, Operation
 from aiki.operations.catalog import GetServerInfo, ServerInfo
 from aiki.operations.runs import GetRun
-from aiki.operations.work import ClaimRuns, Holding, LeaveWorker, Listen, News, RegisterWorker
+from aiki.operations.work import (
+    ClaimRuns,
+    Heartbeat,
+    Holding,
+    LeaveWorker,
+    Listen,
+    News,
+    RegisterWorker,
+)
 from aiki.store.protocol import Store, Transaction
 
 logger = logging.getLogger("aiki.engine")
@@ -114,9 +123,14 @@ class Engine:
         """An embedded worker lives and dies with this process: its lock proves it."""
         if isinstance(operation, RegisterWorker):
             self._announced.add(operation.incarnation)
-            self.store.announce(operation.incarnation)
+            try:
+                self.store.announce(operation.incarnation)
+            except OSError as error:
+                logger.warning("no lock proves that this worker lives, leases apply: %s", error)
             if self.settings.daemons is None:
                 self.daemons.start_duties()
+        elif isinstance(operation, Heartbeat) and operation.draining:
+            self.claims.withdraw(operation.incarnation)
         elif isinstance(operation, LeaveWorker):
             self._announced.discard(operation.incarnation)
             self.claims.withdraw(operation.incarnation)
@@ -137,9 +151,10 @@ class Engine:
             except asyncio.CancelledError:
                 watch.answer(None, Closed("the engine was stopped"))
                 raise
-            except AikiError as error:
+            except Exception as error:
                 self.runs.drop(watch)
-                watch.answer(None, error)
+                known = isinstance(error, AikiError)
+                watch.answer(None, error if known else ServiceError(f"cannot read: {error!r}"))
             else:
                 self.runs.settle(watch, result, late=late)
 
@@ -192,16 +207,30 @@ class Engine:
     def _committed(self, committed: Committed) -> None:
         batch = committed.batch
         self.claims.settle(committed)
+        for incarnation in batch.gone:
+            self.claims.withdraw(incarnation)
         self.runs.tell(batch)
         self.news.tell(batch)
         self.daemons.note(batch)
 
     def refresh(self) -> None:
         """Another process has committed: whoever waits looks again."""
-        self.claims.refresh()
+        self._spawn(self.offer())
         self.runs.refresh()
         self.news.refresh()
         self.daemons.timers.poke()
+
+    async def offer(self) -> None:
+        """Submit the waiting claims for which something is ready; looking writes nothing."""
+
+        async def ready_for(tx: Transaction) -> list[Ask]:
+            asks = self.claims.waiting
+            return [
+                a for a in asks if await has_work(cast("ClaimRuns", a.operation), a.principal, tx)
+            ]
+
+        for ask in await self.store.read(ready_for):
+            self.claims.resubmit(ask)
 
     @property
     def waiting(self) -> bool:

@@ -45,6 +45,8 @@ async def prepare_report(operation: Report, principal: Principal, batch: Batch) 
             elif report.parent_id is not None:
                 names.runs.add(report.parent_id)
                 names.waits.add(report.parent_id)
+        if isinstance(ending, Failed) and ending.retry_in_ms is not None:
+            await batch.name_family(report.run_id)
         for start in report.children:
             name_child(start, principal.namespace, batch)
         for event in report.sends:
@@ -196,6 +198,7 @@ def _fail(
 ) -> None:
     batch.discard_attempts(run)
     if retry_in_ms is not None and run.state.stop_cause is None:
+        stop_family(batch.families[run.id], report.command_id or run.id, "tried again", batch)
         due_at = batch.now + retry_in_ms
         run = batch.move(run, RetryRun(report.epoch, due_at, report.command_id))
         batch.set_waits(run, [Wait("run_retry", "", due_at)])

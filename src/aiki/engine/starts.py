@@ -84,7 +84,7 @@ def _born(start: StartRun, namespace: str, now: int, parent: Run | None) -> Run:
     state = RunState(
         "scheduled" if delayed else "queued",
         due_at=now + start.delay_ms if delayed else None,
-        deadline_at=now + options.timeout_ms if options.timeout_ms else None,
+        deadline_at=now + start.delay_ms + options.timeout_ms if options.timeout_ms else None,
     )
     return Run(
         start.id,

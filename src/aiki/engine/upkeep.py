@@ -108,6 +108,7 @@ async def prepare_recovery(operation: RecoverRuns, principal: Principal, batch: 
     silent = await batch.tx.silent_workers(batch.now)
     gone = set(silent) | set(operation.dead)
     if gone:
+        batch.gone |= gone
         await batch.tx.close_workers(sorted(gone), "lost")
     batch.alive = set(await batch.tx.alive_workers())
 

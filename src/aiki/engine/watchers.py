@@ -165,10 +165,15 @@ class ClaimWatchers:
         if self._waiting.pop(ask, None) is not None:
             ask.reply(Claims(), None)
 
-    def refresh(self) -> None:
-        """Let everybody look again."""
-        waiting, self._waiting = self._waiting, {}
-        for ask, timer in waiting.items():
+    @property
+    def waiting(self) -> list[Ask]:
+        """The claims that wait."""
+        return list(self._waiting)
+
+    def resubmit(self, ask: Ask) -> None:
+        """Let a claim look again: there is something for it."""
+        timer = self._waiting.pop(ask, None)
+        if timer is not None:
             timer.cancel()
             self._looking[ask] = timer.when()
             self._submit(ask)

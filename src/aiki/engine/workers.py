@@ -17,6 +17,7 @@ from aiki.operations.work import (
     Offer,
     RegisterWorker,
 )
+from aiki.store.protocol import Held
 
 SHORTEST_LEASE_MS = 1_000
 _DIVERGED_AT_ONCE = 1_000
@@ -44,6 +45,7 @@ async def prepare_registration(
         [Offer(spec.name, spec.version, spec.fingerprint) for spec in operation.workflows],
         operation.shards,
     )
+    await tx.retarget_outbox(namespace, operation.workflows)
     for spec in operation.workflows:
         diverged = await tx.diverged_runs(namespace, spec, _DIVERGED_AT_ONCE)
         batch.families[f"{spec.name}@{spec.version}"] = diverged
@@ -81,10 +83,10 @@ async def prepare_heartbeat(operation: Heartbeat, principal: Principal, batch: B
     batch.held[operation.incarnation] = held
     listed = {holding.run_id for holding in operation.held}
     batch.names.runs.update(
-        row.run_id
-        for row in held
-        if row.run_id not in listed and row.claim_id not in operation.claiming
+        row.run_id for row in held if row.run_id not in listed and _unheard(row, operation)
     )
+    if operation.draining:
+        batch.left.add((principal.namespace, operation.incarnation))
 
 
 def apply_heartbeat(operation: Heartbeat, principal: Principal, batch: Batch) -> HeartbeatAnswer:
@@ -94,12 +96,19 @@ def apply_heartbeat(operation: Heartbeat, principal: Principal, batch: Batch) ->
     for row in batch.held[operation.incarnation]:
         run = batch.runs.get(row.run_id)
         if run is not None and row.run_id not in listed and _still_held(run, operation):
-            if row.claim_id not in operation.claiming:
+            if _unheard(row, operation):
                 batch.move(run, Release(run.state.epoch))
                 continue
         current[row.run_id] = row.epoch
     lost = tuple(h for h in operation.held if current.get(h.run_id) != h.epoch)
     return HeartbeatAnswer(lost, batch.now)
+
+
+def _unheard(row: Held, operation: Heartbeat) -> bool:
+    """Claimed before the worker made its lists, and its answer is not on its way."""
+    if row.claim_id in operation.claiming:
+        return False
+    return operation.as_of is None or row.claimed_at is None or row.claimed_at < operation.as_of
 
 
 def _still_held(run: Run, operation: Heartbeat | LeaveWorker) -> bool:

@@ -26,6 +26,11 @@ class Key(NamedTuple):
     def __str__(self) -> str:
         return f"{self.address}#{self.ordinal}"
 
+    @property
+    def name(self) -> str:
+        """The task or the child workflow that was called."""
+        return self.address.rpartition(":")[0].removeprefix("child:")
+
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """A recorded fact of a run; numbered 1 upwards without gaps by the holder of the claim."""
@@ -115,6 +120,8 @@ class Decision(msgspec.Struct, frozen=True):
     kind: Literal["waive", "retry"]
     numbers: tuple[int, ...] = ()
     """Entries that replay leaves out."""
+    starts: tuple[str, ...] = ()
+    """Calls that were started, and that replay does not expect any more."""
 
 
 class Divergence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -123,6 +130,7 @@ class Divergence(msgspec.Struct, frozen=True, omit_defaults=True):
     left: tuple[str, ...]
     asked: tuple[str, ...]
     left_numbers: tuple[int, ...] = ()
+    left_starts: tuple[str, ...] = ()
     diff: str = ""
     fingerprint: str = ""
 

@@ -62,6 +62,8 @@ class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shard: str = ""
     options: RunOptions = RunOptions()
     stop_cause: StopCause | None = None
+    alone: bool = False
+    """To be executed with nothing beside it."""
     rested: bool = False
     """The last claim ended in order, at rest: what the code does before a new entry was done."""
 
@@ -260,6 +262,11 @@ class Heartbeat(Operation[HeartbeatAnswer], frozen=True, kw_only=True):
     held: tuple[Holding, ...]
     claiming: tuple[str, ...] = ()
     """Ids of claims whose answers are still on their way."""
+    as_of: Instant | None = None
+    """The database had reached this instant when the lists were made: what was claimed later is
+    not released. None: nothing was claimed since."""
+    draining: bool = False
+    """The worker takes nothing new: its waiting claims are withdrawn."""
     stuck: tuple[str, ...] = ()
     """Runs whose code blocks the worker, with the place."""
 

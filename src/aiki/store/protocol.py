@@ -56,6 +56,7 @@ class Held(NamedTuple):
     run_id: str
     epoch: int
     claim_id: str | None
+    claimed_at: Instant | None = None
 
 
 class EntryRow(NamedTuple):
@@ -235,7 +236,7 @@ class Transaction(Protocol):
     ) -> None: ...
 
     async def renew_worker(
-        self, namespace: str, incarnation: str, stuck: Sequence[str], now: Instant
+        self, namespace: str, incarnation: str, stuck: Sequence[str] | None, now: Instant
     ) -> bool:
         """Begin its lease anew; False for a worker that is unknown or has left."""
         ...
@@ -255,6 +256,10 @@ class Transaction(Protocol):
     async def save_workflow_versions(
         self, namespace: str, specs: Sequence[WorkflowSpec], now: Instant
     ) -> None: ...
+
+    async def retarget_outbox(self, namespace: str, specs: Sequence[WorkflowSpec]) -> None:
+        """Offer to these sources what was offered to another source of the version alone."""
+        ...
 
     async def load_workflow_versions(self, namespace: str) -> list[WorkflowVersion]: ...
 

@@ -92,7 +92,10 @@ class Driver:
         execution.leave_out(waived, definition.removed)
         recorded = {entry.key for entry in self._entries}
         started = self._desk.tries.open | {_key(text) for text in self._children}
-        execution.expected = started - recorded
+        dropped = {_key(text) for decision in self._decisions for text in decision.starts}
+        execution.expected = {
+            key for key in started - recorded - dropped if key.name not in definition.removed
+        }
         names = tuple(event.name for event in definition.events)
         facts = RunFacts(claim.id, claim.reference_id, claim.attempt, claim.workflow, names)
         run = Run(facts, execution, self._journal.keep_log)
@@ -161,6 +164,7 @@ class Driver:
         for _ in range(_DELIVERIES_PER_TURN):
             if not self._turn():
                 return self._go_on_later()
+            self._restless_since = None
             if execution.outcome is not None:
                 return self._finish()
             live = not execution.replaying
@@ -199,10 +203,11 @@ class Driver:
             return None
         self._begin_fresh()
         self._drop_withdrawn()
-        if self._effects:
+        while self._effects:
             call = self._effects.popleft()
-            self._journal.add_effect(call.details)
-            return self._entry(call.key, "effect", name=call.name)
+            if call.key in self._execution.live:
+                self._journal.add_effect(call.details)
+                return self._entry(call.key, "effect", name=call.name)
         return self._result_entry() or self._outside.next_entry(self._env.now(), self._entry)
 
     def _result_entry(self) -> Entry | None:
@@ -372,7 +377,7 @@ class Driver:
         failpoints.hit("after_report_before_next")
         self._desk.open_gates(self._execution.live)
         if self._may_park() or self._journal.unreported:
-            self.pump()
+            self._env.soon(self.pump)
 
     def _settle(self) -> None:
         ending, self._ending = self._ending, None

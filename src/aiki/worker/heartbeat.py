@@ -62,11 +62,14 @@ class HeartbeatThread:
         clock = self._worker.clock
         due = clock.monotonic() + self._interval
         while not self._stopping.is_set():
-            self._ping()
-            self._watch()
-            if clock.monotonic() >= due:
-                due = clock.monotonic() + self._interval
-                await self._heartbeat()
+            try:
+                self._ping()
+                self._watch()
+                if clock.monotonic() >= due:
+                    due = clock.monotonic() + self._interval
+                    await self._heartbeat()
+            except Exception:
+                logger.exception("a heartbeat failed; the next one follows")
             pause = min(_WATCH_SECONDS, max(0.01, due - clock.monotonic()))
             try:
                 async with asyncio.timeout(pause):
@@ -117,6 +120,7 @@ class HeartbeatThread:
     async def beat(self) -> None:
         """One heartbeat for all runs."""
         worker = self._worker
+        as_of = worker.now()
         claiming = tuple(worker.claiming.copy())
         held = tuple(Holding(run_id, epoch) for run_id, epoch in worker.held().items())
         answer = await self._api.call(
@@ -125,6 +129,7 @@ class HeartbeatThread:
                 held=held,
                 claiming=claiming,
                 stuck=tuple(self._stuck),
+                as_of=as_of,
             )
         )
         worker.from_thread(lambda: worker.learn_lost(answer.lost))

@@ -69,7 +69,8 @@ class Reporter:
                 await asyncio.sleep(pacing.pause_ms() / 1000)
                 pacing.empty()
             else:
-                self._timekeeper.learn(answer.now)
+                early = any(outcome.verdict == "early" for outcome in answer.outcomes)
+                self._timekeeper.learn(answer.now, exactly=early)
                 return answer
 
     async def drained(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol
 
 from aiki.clock import Instant
@@ -56,6 +57,10 @@ class Attempt:
 class TaskRunner(Protocol):
     """How task functions are called."""
 
+    async def ready(self) -> None:
+        """Return when the function can be entered at once: a time-out begins only then."""
+        ...
+
     async def run(self, task: Task[..., Any], arguments: bytes, context: TaskContext) -> Any:
         """Decode the arguments, call the function, and answer its value."""
         ...
@@ -63,6 +68,9 @@ class TaskRunner(Protocol):
 
 class LoopRunner:
     """Async functions, on the worker's own loop."""
+
+    async def ready(self) -> None:
+        """The loop is always there."""
 
     async def run(self, task: Task[..., Any], arguments: bytes, context: TaskContext) -> Any:
         enter(context)
@@ -76,12 +84,16 @@ class ThreadRunner:
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="aiki-task")
+        self._free = asyncio.Semaphore(threads)
+
+    async def ready(self) -> None:
+        """Take a thread; it is free again when the function has ended, not when it timed out."""
+        await self._free.acquire()
 
     async def run(self, task: Task[..., Any], arguments: bytes, context: TaskContext) -> Any:
-        args, kwargs = task.signature.decode(arguments)
-
         def call() -> Any:
             enter(context)
+            args, kwargs = task.signature.decode(arguments)
             try:
                 return task.fn(*args, **kwargs)
             except StopIteration as error:
@@ -89,8 +101,15 @@ class ThreadRunner:
                 raise RuntimeError(f"task {task.name} raised StopIteration") from error
 
         loop = asyncio.get_running_loop()
-        within = contextvars.copy_context()
-        return await loop.run_in_executor(self._threads, within.run, call)
+
+        def free(_: Future[Any]) -> None:
+            # A thread may outlive its worker's loop; then nobody waits for its place.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._free.release)
+
+        running = self._threads.submit(contextvars.copy_context().run, call)
+        running.add_done_callback(free)
+        return await asyncio.wrap_future(running)
 
     def close(self) -> None:
         """Take no more work; what runs is left to end."""
@@ -121,8 +140,11 @@ class Attempts:
     async def _execute(self, attempt: Attempt) -> bytes | Failure:
         task = attempt.task
         runner = self._runners[task.executor]
-        limit = None if task.timeout_ms is None else asyncio.timeout(task.timeout_ms / 1000)
+        limit: asyncio.Timeout | None = None
         try:
+            await runner.ready()
+            if task.timeout_ms is not None:
+                limit = asyncio.timeout(task.timeout_ms / 1000)
             if limit is None:
                 value = await runner.run(task, attempt.arguments, attempt.context)
             else:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from aiki.clock import Clock, Instant
 
+_STEPPED_BACK_MS = 1_000
+"""An answer so far behind means that the database's clock went another way than ours."""
+
 
 class Timekeeper:
     """A lower bound of the database's clock, from the instants in answers.
@@ -22,7 +25,8 @@ class Timekeeper:
         if not instant:
             return
         offset = instant - self.clock.monotonic() * 1000
-        if exactly or self._offset_ms is None or offset > self._offset_ms:
+        known = self._offset_ms
+        if exactly or known is None or offset > known or offset < known - _STEPPED_BACK_MS:
             self._offset_ms = offset
 
     def now(self) -> Instant:

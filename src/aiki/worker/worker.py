@@ -14,7 +14,14 @@ import msgspec
 
 from aiki import failpoints
 from aiki.clock import SYSTEM, Clock, Instant
-from aiki.errors import AikiError, ClaimLost, ConfigurationError, DefinitionError, ServiceError
+from aiki.errors import (
+    AikiError,
+    ClaimLost,
+    ConfigurationError,
+    DefinitionError,
+    NotFound,
+    ServiceError,
+)
 from aiki.ids import new_id
 from aiki.model.failure import Raised
 from aiki.operations.work import (
@@ -49,6 +56,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiki.worker")
 _LISTEN_MS = 30_000
 _LONG_STARTS_SECONDS = 0.1
+_ALONE_SECONDS = 1.0
 SHORTEST_LEASE_MS = 1_000
 
 
@@ -195,7 +203,9 @@ class Worker:
     async def _disclaim(self) -> None:
         """Withdraw claims whose answers are on their way: unheard of, they are released."""
         held = tuple(Holding(run_id, epoch) for run_id, epoch in self.held().items())
-        await self._api.call(Heartbeat(incarnation=self.incarnation, held=held))
+        await self._api.call(
+            Heartbeat(incarnation=self.incarnation, held=held, as_of=self.now(), draining=True)
+        )
 
     async def _leave(self) -> None:
         try:
@@ -213,7 +223,7 @@ class Worker:
     async def _claim_loop(self) -> None:
         while True:
             free = self._limit - len(self._active) - len(self._loading)
-            if free <= 0:
+            if free <= 0 or any(driver.claim.alone for driver in self._active.values()):
                 self._freed.clear()
                 await self._freed.wait()
                 continue
@@ -237,6 +247,9 @@ class Worker:
                     idle=not self._active and not self._loading,
                 )
             )
+        except NotFound:
+            await self._register()
+            return None
         except ServiceError as error:
             logger.warning("a claim failed: %s", error)
             self._subscriber.failed(error)
@@ -253,11 +266,18 @@ class Worker:
 
     async def _become_idle(self) -> None:
         """A run must be executed alone: take nothing new until this worker has nothing else."""
-        while self._active or self._loading:
+        if self._active or self._loading:
             self._freed.clear()
-            await self._freed.wait()
+            try:
+                async with asyncio.timeout(_ALONE_SECONDS):
+                    await self._freed.wait()
+            except TimeoutError:
+                return  # Another worker may have taken it: ask again.
 
     def _adopt(self, claim: ClaimedRun) -> None:
+        earlier = self._active.pop(claim.id, None)
+        if earlier is not None:
+            earlier.evict()
         driver = self._resident.pop(claim.id, None)
         if driver is not None and driver.matches(claim):
             self._active[claim.id] = driver
@@ -286,6 +306,7 @@ class Worker:
                     LoadMemo(run_id=claim.id, epoch=claim.epoch, from_number=following)
                 )
                 assert page.memo is not None
+                loaded = msgspec.structs.replace(loaded, inbox=page.inbox)
                 entries += page.memo.entries
                 following = page.memo.next_number
             whole = Memo(tuple(entries), memo.attempts, memo.children, memo.decisions)
@@ -418,7 +439,6 @@ class Worker:
             self._post(driver.fail(Failed(failure)))
             self._drop(driver)
         elif outcome.verdict == "early":
-            self.timekeeper.learn(self.now() - 1, exactly=True)
             self.give_back(driver, outcome.detail)
         else:
             logger.info("run %s: the claim was lost (%s)", driver.claim.id, outcome.detail)

@@ -218,7 +218,8 @@ class Execution:
         for entry in list(self._undelivered.values()):
             if entry.number in numbers or entry.name in names:
                 del self._undelivered[entry.number]
-                self._recorded.pop(entry.key, None)
+                if self._recorded.get(entry.key) is entry:
+                    del self._recorded[entry.key]
 
     def known(self, key: Key) -> bool:
         """Whether an entry is recorded for this call."""
@@ -240,6 +241,7 @@ class Execution:
             left=tuple(missing),
             asked=tuple(str(call.key) for call in asked) or ("nothing new",),
             left_numbers=tuple(entry.number for entry in left),
+            left_starts=tuple(str(key) for key in sorted(self.expected)),
         )
 
     @property

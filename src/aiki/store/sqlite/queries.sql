@@ -213,8 +213,9 @@ SELECT id FROM run
 WHERE namespace = ?1 AND holder = ?2 AND status = 'running' AND claim_id = ?3;
 
 -- held_runs --
-SELECT id, epoch, claim_id FROM run
-WHERE namespace = ?1 AND holder = ?2 AND status = 'running';
+SELECT r.id, r.epoch, r.claim_id, t.at
+FROM run AS r LEFT JOIN transition AS t ON t.run_id = r.id AND t.revision = r.revision
+WHERE r.namespace = ?1 AND r.holder = ?2 AND r.status = 'running';
 
 -- held_by_many --
 SELECT id FROM run WHERE status = 'running' AND holder IN (SELECT value FROM json_each(?1))
@@ -272,7 +273,7 @@ SET status = 'alive', lease_until = excluded.lease_until, seen_at = excluded.see
 WHERE worker.namespace = excluded.namespace;
 
 -- renew_worker --
-UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive', stuck = ?2
+UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive', stuck = coalesce(?2, stuck)
 WHERE namespace = ?3 AND incarnation = ?4 AND status <> 'stopped' RETURNING incarnation;
 
 -- close_workers --
@@ -291,6 +292,11 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
 ON CONFLICT (namespace, name, version) DO UPDATE
 SET fingerprint = excluded.fingerprint, spec = excluded.spec,
     last_seen_at = excluded.last_seen_at;
+
+-- retarget_outbox --
+-- What was offered to one source alone is offered to the newest: the other may be gone.
+UPDATE outbox SET fingerprint = ?4
+WHERE namespace = ?1 AND workflow = ?2 AND version = ?3 AND fingerprint IS NOT NULL;
 
 -- load_workflow_versions --
 SELECT namespace, spec, first_seen_at, last_seen_at FROM workflow_version WHERE namespace = ?1

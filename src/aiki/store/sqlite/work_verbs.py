@@ -100,10 +100,14 @@ class SqliteTransaction(MemoVerbs):
         )
 
     async def renew_worker(
-        self, namespace: str, incarnation: str, stuck: Sequence[str], now: Instant
+        self, namespace: str, incarnation: str, stuck: Sequence[str] | None, now: Instant
     ) -> bool:
         renewed = self._sql.rows(
-            "renew_worker", now, rows.encode_json(stuck), namespace, incarnation
+            "renew_worker",
+            now,
+            None if stuck is None else rows.encode_json(stuck),
+            namespace,
+            incarnation,
         )
         return bool(renewed)
 
@@ -145,6 +149,11 @@ class SqliteTransaction(MemoVerbs):
                 (namespace, s.name, s.version, s.fingerprint, rows.encode_json(s), now)
                 for s in specs
             ],
+        )
+
+    async def retarget_outbox(self, namespace: str, specs: Sequence[WorkflowSpec]) -> None:
+        self._sql.many(
+            "retarget_outbox", [(namespace, s.name, s.version, s.fingerprint) for s in specs]
         )
 
     async def load_workflow_versions(self, namespace: str) -> list[WorkflowVersion]:
