@@ -387,7 +387,8 @@ def claim(pair: Pair) -> None:
         claim_of(worker, claim_id=claim_id, limit=limit, idle=idle),
         lambda: pair.oracle.claim(worker, claim_id, limit, idle=idle),
     )
-    pair.claims += [(worker, run) for run in claims.runs]
+    if claims is not None:
+        pair.claims += [(worker, run) for run in claims.runs]
 
 
 def heartbeat(pair: Pair) -> None:

@@ -117,11 +117,20 @@ async def test_a_silent_worker_that_speaks_again_keeps_what_nobody_took(ring: Ri
     assert await recover(ring.engine) == 0
 
 
-async def test_a_claim_of_nobody_known_is_freed(ring: Ring) -> None:
-    await ring.start()
-    (run,) = await ring.claim("ghost")
+async def test_nobody_known_is_given_nothing(ring: Ring) -> None:
+    run_id = await ring.start()
+    assert isinstance(await ring.refused(claim_of("ghost")), NotFound)
+    assert await ring.status(run_id) == "queued"
+
+
+async def test_a_claim_of_a_worker_that_was_thought_lost_is_a_sign_of_life(ring: Ring) -> None:
+    run = await ring.running()
+    await ring.store.shift_clock(3_600_000)
     assert await recover(ring.engine) == 1
-    assert await ring.status(run.id) == "queued"
+    (again,) = await ring.claim()
+    assert again.id == run.id
+    assert await recover(ring.engine) == 0
+    assert await ring.status(run.id) == "running"
 
 
 async def test_a_dead_process_is_recovered_before_its_lease_ends(ring: Ring) -> None:

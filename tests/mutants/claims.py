@@ -45,7 +45,7 @@ FENCES = (
     Mutant(
         "claims-on-their-way-released",
         "engine/workers.py",
-        "if row.claim_id not in operation.claiming:",
+        "if _unheard(row, operation):",
         "if row.claim_id:",
         (KILLERS + "test_a_claim_on_its_way_stays_although_the_batch_knows_the_run",),
     ),

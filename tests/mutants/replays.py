@@ -53,8 +53,8 @@ REPLAY = (
     Mutant(
         "open-starts-forgotten",
         "worker/driver.py",
-        "execution.expected = started - recorded",
-        "execution.expected = started & recorded",
+        "for key in started - recorded - dropped",
+        "for key in started & recorded - dropped",
         (KILLERS + "test_code_that_does_not_ask_for_an_open_start_has_diverged",),
     ),
     Mutant(

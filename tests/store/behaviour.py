@@ -406,6 +406,14 @@ class StoreBehaviour:
         other = WorkflowSpec("orders", "2.0", "s-2")
         assert await verbs.diverged_runs("default", other, 10) == []
 
+    async def test_what_one_source_alone_was_offered_goes_to_the_newest(self, verbs: Verbs) -> None:
+        run = a_run("r-1", "queued")
+        await self._offer(verbs, Ready(run, 1, False, "gone"))
+        newest = Offer(run.workflow, run.version, "s-3")
+        assert await verbs.pick_ready("default", [newest], (), 10) == []
+        await verbs.retarget_outbox("default", [WorkflowSpec(run.workflow, run.version, "s-3")])
+        assert await verbs.pick_ready("default", [newest], (), 10) == ["r-1"]
+
     # Work
 
     async def _offer(self, verbs: Verbs, *rows: Ready) -> None:
