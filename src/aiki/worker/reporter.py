@@ -69,8 +69,10 @@ class Reporter:
                 await asyncio.sleep(pacing.pause_ms() / 1000)
                 pacing.empty()
             else:
-                early = any(outcome.verdict == "early" for outcome in answer.outcomes)
-                self._timekeeper.learn(answer.now, exactly=early)
+                if any(outcome.verdict == "early" for outcome in answer.outcomes):
+                    self._timekeeper.distrust(answer.now)
+                else:
+                    self._timekeeper.learn(answer.now)
                 return answer
 
     async def drained(self) -> None:

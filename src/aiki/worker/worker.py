@@ -10,8 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from aiki import failpoints
 from aiki.clock import SYSTEM, Clock, Instant
 from aiki.errors import (
@@ -24,6 +22,7 @@ from aiki.errors import (
 )
 from aiki.ids import new_id
 from aiki.model.failure import Raised
+from aiki.operations.catalog import GetServerInfo
 from aiki.operations.work import (
     ClaimedRun,
     ClaimRuns,
@@ -33,7 +32,6 @@ from aiki.operations.work import (
     Holding,
     LeaveWorker,
     Listen,
-    LoadMemo,
     Memo,
     Offer,
     RegisterWorker,
@@ -45,6 +43,7 @@ from aiki.queue.polling import SimplePolling
 from aiki.queue.subscriber import Interest, Subscriber
 from aiki.worker.driver import Driver
 from aiki.worker.heartbeat import HeartbeatThread
+from aiki.worker.loading import load_whole
 from aiki.worker.reporter import Reporter
 from aiki.worker.tasks import Attempts
 from aiki.worker.timekeeper import Timekeeper
@@ -294,23 +293,8 @@ class Worker:
     async def _load(self, claim: ClaimedRun) -> None:
         """Fetch the memo of a run, a page at a time."""
         try:
-            loaded = claim
-            if claim.memo is None:
-                loaded = await self._api.call(LoadMemo(run_id=claim.id, epoch=claim.epoch))
-                loaded = msgspec.structs.replace(loaded, rested=claim.rested)
-            memo = loaded.memo or Memo()
-            entries = list(memo.entries)
-            following = memo.next_number
-            while following is not None:
-                page = await self._api.call(
-                    LoadMemo(run_id=claim.id, epoch=claim.epoch, from_number=following)
-                )
-                assert page.memo is not None
-                loaded = msgspec.structs.replace(loaded, inbox=page.inbox)
-                entries += page.memo.entries
-                following = page.memo.next_number
-            whole = Memo(tuple(entries), memo.attempts, memo.children, memo.decisions)
-            self._begin(loaded, whole)
+            loaded, memo = await load_whole(claim, self._api)
+            self._begin(loaded, memo)
         except ClaimLost:
             logger.info("run %s went to another worker", claim.id)
         except AikiError as error:
@@ -376,13 +360,22 @@ class Worker:
                 self._drop(driver)
 
     async def _starts_loop(self) -> None:
-        """Tasks that take long are shown as running."""
+        """Tasks that take long are shown as running; a clock that stood still is watched."""
         while True:
             await asyncio.sleep(_LONG_STARTS_SECONDS)
+            if self.timekeeper.distrusted:
+                await self._ask_the_time()
             if self._active:
                 now = self.now()
                 for driver in list(self._active.values()):
                     driver.note_long_starts(now)
+
+    async def _ask_the_time(self) -> None:
+        """Learn whether the database's clock moves again."""
+        try:
+            self.timekeeper.learn((await self._api.call(GetServerInfo())).now)
+        except ServiceError as error:
+            logger.warning("the time could not be asked: %s", error)
 
     def learn_lost(self, lost: Sequence[Holding]) -> None:
         """The server does not know these claims as ours."""

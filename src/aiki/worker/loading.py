@@ -1,0 +1,26 @@
+"""Loading: the memo of a claimed run, fetched a page at a time."""
+
+from __future__ import annotations
+
+import msgspec
+
+from aiki.operations.base import Api
+from aiki.operations.work import ClaimedRun, LoadMemo, Memo
+
+
+async def load_whole(claim: ClaimedRun, api: Api) -> tuple[ClaimedRun, Memo]:
+    """The claim with its input and its latest inbox, and the whole memo; raises `ClaimLost`."""
+    loaded = claim
+    if claim.memo is None:
+        loaded = await api.call(LoadMemo(run_id=claim.id, epoch=claim.epoch))
+        loaded = msgspec.structs.replace(loaded, rested=claim.rested)
+    memo = loaded.memo or Memo()
+    entries = list(memo.entries)
+    following = memo.next_number
+    while following is not None:
+        page = await api.call(LoadMemo(run_id=claim.id, epoch=claim.epoch, from_number=following))
+        assert page.memo is not None
+        loaded = msgspec.structs.replace(loaded, inbox=page.inbox)
+        entries += page.memo.entries
+        following = page.memo.next_number
+    return loaded, Memo(tuple(entries), memo.attempts, memo.children, memo.decisions)
