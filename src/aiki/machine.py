@@ -203,7 +203,7 @@ LEGAL: dict[type[Command], dict[Status, set[tuple[Status, str | None]]]] = {
         "paused": {("paused", None)},
     },
     Resume: {
-        "paused": {("queued", "resumed"), ("scheduled", "resumed")},
+        "paused": {("queued", "resumed"), ("scheduled", "resumed"), ("waiting", "resumed")},
         "running": {("running", None)},
     },
     RequestStop: {
@@ -389,6 +389,8 @@ def _resume(state: RunState, _: Resume, now: Instant) -> Decided:
         return Decided(undone, None)
     if state.started_at is None and state.due_at is not None and state.due_at > now:
         return _move(state, "scheduled", "resumed")
+    if state.retry_pending and state.due_at is not None and state.due_at > now:
+        return _move(state, "waiting", "resumed")
     return _move(state, "queued", "resumed", due_at=None)
 
 

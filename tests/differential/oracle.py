@@ -300,6 +300,8 @@ class Oracle:
             raise Refused("InvalidTransition")
         elif not run.started and run.due is not None and run.due > self.now:
             self._go(run, "scheduled", "resumed")
+        elif run.retrying and run.due is not None and run.due > self.now:
+            self._go(run, "waiting", "resumed")
         else:
             run.due = None
             self._go(run, "queued", "resumed")

@@ -175,6 +175,7 @@ def _steps_of_claims() -> list[Step]:
 
 def _steps_of_others() -> list[Step]:
     delayed = unstarted("paused", due_at=LATER)
+    backing_off = in_status("paused", due_at=LATER, retry_pending=True)
     steps = [
         Step("T8-T12", in_status("waiting"), machine.Wake(reason), "queued", reason)
         for reason in ("event", "child", "timer", "retry", "stop")
@@ -190,6 +191,7 @@ def _steps_of_others() -> list[Step]:
         Step("T13", in_status("paused"), COMMANDS["pause"], "paused", None),
         Step("T14", in_status("paused", due_at=LATER), COMMANDS["resume"], "queued", "resumed"),
         Step("T14", delayed, COMMANDS["resume"], "scheduled", "resumed"),
+        Step("T14", backing_off, COMMANDS["resume"], "waiting", "resumed"),
         Step("T14", unstarted("paused", due_at=NOW), COMMANDS["resume"], "queued", "resumed"),
         Step("T14", in_status("running"), COMMANDS["resume"], "running", None),
         Step("T16", in_status("queued"), COMMANDS["stall"], "stalled", "undeliverable"),
