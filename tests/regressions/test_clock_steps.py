@@ -57,7 +57,7 @@ async def test_a_worker_whose_lease_a_step_ended_holds_its_next_claim(app: App) 
 
 
 async def test_a_timer_does_not_spin_while_the_clock_catches_up(app: App, resident: None) -> None:
-    """The clock stands still until it has caught up: the worker waits for it, and does not try."""
+    """The clock stands still until it has caught up: the worker asks for it, and tries once."""
     app.work(sleepy)
     handle = await sleepy.enqueue(app.client)
     await until(handle, "running")
