@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from aiki import failpoints
 from aiki.clock import Instant
+from aiki.ids import derived_id
 from aiki.model.task import Entry, Fact, Key, Wait
 from aiki.operations.runs import StartRun
 from aiki.operations.work import (
@@ -327,8 +328,20 @@ class Driver:
             return self._diverge()
         self._begin_fresh()
         self._drop_withdrawn()
+        self._stop_called_children()
         request = next((entry for entry in self._entries if entry.kind == "cancel"), None)
         return self._end(ending_of(self._execution, self.definition, self.claim, request))
+
+    def _stop_called_children(self) -> None:
+        """The workflow ended while calls of children were open: nobody waits for them any more.
+
+        Children that were started by `run.start` and are not awaited go on by themselves.
+        """
+        for call in self._execution.live.values():
+            start = call.details
+            if call.kind == "child" and call.waited and isinstance(start, StartRun):
+                stop_id = derived_id(start.id, "withdrawn", str(self.claim.attempt))
+                self._journal.add_effect(StopRequest(stop_id, start.id, "its parent ended"))
 
     def _diverge(self) -> None:
         divergence = self._execution.divergence()
