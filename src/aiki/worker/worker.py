@@ -139,7 +139,9 @@ class Worker:
             for each in running:
                 each.cancel()
             try:
-                await self._shut_down()
+                # In a task of its own: early releases of CPython 3.11 never let a time-out end
+                # inside a task that was cancelled before. A second cancellation reaches it.
+                await asyncio.get_running_loop().create_task(self._shut_down())
             finally:
                 self._heartbeats.stop()
                 self.attempts.close()
