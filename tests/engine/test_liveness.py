@@ -204,7 +204,7 @@ async def test_workers_that_left_long_ago_are_forgotten(ring: Ring) -> None:
     assert [worker.incarnation for worker in await ring.call(ListWorkers())] == ["worker-2"]
 
 
-# News
+# WorkerNews
 
 
 async def test_news_are_pushed_to_the_worker_that_executes_the_run(ring: Ring) -> None:

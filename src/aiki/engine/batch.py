@@ -19,11 +19,13 @@ from aiki.model.run import TERMINAL, Run, RunState, Transition
 from aiki.model.task import Decision, Divergence, Fact, Wait
 from aiki.model.worker import DeadLetter
 from aiki.store.protocol import (
+    NO_NEWS,
     AttemptRow,
     Consumed,
     EntryRow,
     EventKey,
     Held,
+    News,
     Ready,
     Reference,
     Transaction,
@@ -47,9 +49,10 @@ class Names:
 class Batch:
     """The unit of work of one transaction; also tells afterwards whom to wake."""
 
-    def __init__(self, tx: Transaction, now: Instant) -> None:
+    def __init__(self, tx: Transaction) -> None:
         self.tx = tx
-        self.now = now
+        self.now: Instant = 0
+        """Of the decisions: read after the rows were locked. To name rows, ask `tx.now()`."""
         self.names = Names()
         self.runs: dict[str, Run] = {}
         self.references: dict[Reference, str] = {}
@@ -58,7 +61,14 @@ class Batch:
         self.facts: dict[str, Fact] = {}
         self.event_keys: dict[EventKey, Fact] = {}
         self.families: dict[str, list[str]] = {}
+        self._origins: dict[str, Sequence[str]] = {}
         self.divergences: dict[str, Divergence] = {}
+        self.matched: dict[str, list[str]] = {}
+        """Runs that a filter matched, by the command that asked."""
+        self.originals: dict[str, bytes] = {}
+        """Inputs of runs that are to be rerun."""
+        self.answers: dict[tuple[str, str], bytes] = {}
+        """Answers to operators' bulk calls, by namespace and command."""
         self.held: dict[str, list[Held]] = {}
         self.alive: set[str] = set()
         self.gone: set[str] = set()
@@ -91,6 +101,7 @@ class Batch:
         self._queued: dict[str, Ready] = {}
         self._unqueued: list[str] = []
         self._audit: list[AuditRecord] = []
+        self._new_answers: list[tuple[str, str, bytes]] = []
         self._dead_letters: list[DeadLetter] = []
         self._decisions: list[tuple[str, int, Decision]] = []
         self._divergences: list[tuple[str, Divergence]] = []
@@ -105,6 +116,8 @@ class Batch:
             names.runs.update(self.references.values())
         if names.runs:
             self.runs = {run.id: run for run in await tx.load_runs(sorted(names.runs))}
+            await self._complete_families()
+        self.now = await tx.now()
         if names.inboxes:
             self.inboxes = await tx.load_facts(sorted(names.inboxes))
         if names.waits:
@@ -114,15 +127,32 @@ class Batch:
         if names.event_keys:
             self.event_keys = await tx.find_facts_by_key(names.event_keys)
 
-    async def name_family(self, run_id: str) -> None:
-        """Name a run, its unfinished descendants, and the parents that their ends would tell."""
-        below = await self.tx.descendants([run_id])
-        self.families[run_id] = below
-        family = {run_id, *below}
-        parents = {run.parent_id for run in await self.tx.load_runs(sorted(family))}
-        everyone = family | {parent for parent in parents if parent is not None}
+    async def name_family(self, key: str, origins: Sequence[str] = ()) -> None:
+        """Name a run, its unfinished descendants, and the parents that their ends would tell.
+
+        With `origins` these runs instead, as one family under the key.
+        """
+        self._origins[key] = origins or (key,)
+        everyone = await self._family(key)
         self.names.runs |= everyone
         self.names.waits |= everyone
+
+    async def _family(self, key: str) -> set[str]:
+        origins = self._origins[key]
+        below = await self.tx.descendants(origins)
+        self.families[key] = below
+        family = {*origins, *below}
+        parents = {run.parent_id for run in await self.tx.peek_runs(sorted(family))}
+        return family | {parent for parent in parents if parent is not None}
+
+    async def _complete_families(self) -> None:
+        """Children that were started before their parent was locked belong to its family too."""
+        for key in self._origins:
+            while missing := (await self._family(key)) - self.names.runs:
+                self.names.runs |= missing
+                self.names.waits |= missing
+                for run in await self.tx.load_runs(sorted(missing)):
+                    self.runs[run.id] = run
 
     # Decisions
 
@@ -269,6 +299,11 @@ class Batch:
             )
         )
 
+    def add_answer(self, namespace: str, command_id: str, answer: bytes) -> None:
+        """Keep the answer to a bulk call, to give it again."""
+        self.answers[namespace, command_id] = answer
+        self._new_answers.append((namespace, command_id, answer))
+
     def add_dead_letter(self, run: Run, reason: str, detail: str) -> None:
         """Keep what could not be delivered."""
         self._dead_letters.append(
@@ -291,6 +326,23 @@ class Batch:
         self._divergences.append((run.id, divergence))
 
     # Saving
+
+    def news(self) -> News:
+        """What other processes may wait for."""
+        news = NO_NEWS
+        if self._left_ready():
+            news |= News.READY
+        if self.changed:
+            news |= News.RUNS
+        if self.told or self.lost or self.gone:
+            news |= News.FACTS
+        return news
+
+    def _left_ready(self) -> bool:
+        return any(
+            run_id in self.runs and self.runs[run_id].state.status == "queued"
+            for run_id in self.changed
+        )
 
     async def flush(self) -> None:
         """Save everything decided so far, each kind with one statement."""
@@ -340,6 +392,8 @@ class Batch:
             await tx.insert_audit(self._audit)
         if self._dead_letters:
             await tx.insert_dead_letters(self._dead_letters)
+        for namespace, command_id, answer in self._new_answers:
+            await tx.save_answer(namespace, command_id, answer, self.now)
         for run_id, attempt, decision in self._decisions:
             await tx.insert_decision((run_id, attempt), decision, self.now)
         if self.deleted:

@@ -64,11 +64,16 @@ class Committer:
         store: Store,
         *,
         matching_claims: Callable[[Batch], list[Ask]],
+        all_claims: Callable[[], list[Ask]],
         on_commit: Callable[[Committed], None],
+        on_doubt: Callable[[], None],
     ) -> None:
         self._store = store
         self._matching_claims = matching_claims
+        self._all_claims = all_claims
         self._on_commit = on_commit
+        self._on_doubt = on_doubt
+        """The database failed to answer: what was asked of it may have been done all the same."""
         self._queue: deque[Ask] = deque()
         self._urgent: deque[Ask] = deque()
         self._wake = asyncio.Event()
@@ -138,6 +143,8 @@ class Committer:
         if not isinstance(error, ServiceError) and isinstance(asks[0].operation, Report):
             await self._report_singly(asks[0], asks[0].operation, error)
             return
+        if isinstance(error, ServiceError):
+            self._on_doubt()
         if not isinstance(error, AikiError):
             logger.error("%s failed", type(asks[0].operation).__name__, exc_info=error)
             error = ServiceError(f"the server failed on this operation: {error!r}")
@@ -154,6 +161,7 @@ class Committer:
             try:
                 committed = await self._store.transact(partial(self._work, asks=[inner]))
             except ServiceError as unavailable:
+                self._on_doubt()
                 ask.reply(None, unavailable)
                 return
             except Exception as refused:
@@ -167,17 +175,28 @@ class Committer:
         ask.reply(Reported(tuple(outcomes), now), None)
 
     async def _work(self, tx: Transaction, asks: list[Ask]) -> Committed:
-        batch = Batch(tx, await tx.now())
+        batch = Batch(tx)
         answers: Answers = {}
         claims = [ask for ask in asks if isinstance(ask.operation, ClaimRuns)]
         others = [ask for ask in asks if not isinstance(ask.operation, ClaimRuns)]
         if others:
             await self._decide(batch, others, answers)
-        waiting = [ask for ask in self._matching_claims(batch) if ask not in answers]
+        else:
+            batch.now = await tx.now()
+        waiting = [ask for ask in self._claims_for(batch) if ask not in answers]
         for ask in [*waiting, *claims]:
             await self._claim(batch, ask, answers)
+        await tx.signal(batch.news())
         failpoints.hit("before_commit")
         return Committed(batch, answers)
+
+    def _claims_for(self, batch: Batch) -> list[Ask]:
+        """The waiting claims that may be granted something.
+
+        Where an earlier try may have been committed, those that it granted are not known: all are
+        asked, and find by their ids what is theirs.
+        """
+        return self._all_claims() if batch.tx.repeated else self._matching_claims(batch)
 
     async def _decide(self, batch: Batch, asks: list[Ask], answers: Answers) -> None:
         for ask in asks:

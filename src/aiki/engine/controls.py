@@ -100,11 +100,9 @@ def apply_cancel(operation: CancelRun, principal: Principal, batch: Batch) -> Ru
 def apply_terminate(operation: TerminateRun, principal: Principal, batch: Batch) -> RunView:
     """End the run at once; its children may clean up."""
     run = own_run(operation.id, principal, batch)
-    if run.state.command_id == operation.command_id:
+    if _is_repeated(run, operation.command_id):
         return view_of(run)
-    run = batch.move(run, Terminate())
-    state = msgspec.structs.replace(run.state, command_id=operation.command_id)
-    run = batch.set_state(run, state)
+    run = _sign(batch.move(run, Terminate()), operation.command_id, batch)
     batch.end(run, Cancelled(operation.reason or "terminated", forced=True))
     stop_family(batch.families[run.id], operation.command_id, operation.reason, batch)
     batch.add_audit(principal, "TerminateRun", run.id, operation.reason)
@@ -126,13 +124,26 @@ async def prepare_control(
     batch.names.waits.add(operation.id)
 
 
+def _is_repeated(run: Run, command_id: str | None) -> bool:
+    return command_id is not None and run.state.command_id == command_id
+
+
+def _sign(run: Run, command_id: str | None, batch: Batch) -> Run:
+    """Note which command brought this state: repeated, it gets the same answer."""
+    if command_id is None:
+        return run
+    return batch.set_state(run, msgspec.structs.replace(run.state, command_id=command_id))
+
+
 def _control(command: Command) -> Callable[[PauseRun, Principal, Batch], RunView]:
     def apply(operation: PauseRun, principal: Principal, batch: Batch) -> RunView:
         before = own_run(operation.id, principal, batch)
-        run = batch.move(before, command)
-        if run is not before:
-            batch.add_audit(principal, type(operation).__name__, run.id, "")
-        return view_of(run, batch.waits.get(run.id, ()))
+        if not _is_repeated(before, operation.command_id):
+            run = batch.move(before, command)
+            if run is not before:
+                _sign(run, operation.command_id, batch)
+                batch.add_audit(principal, type(operation).__name__, run.id, "")
+        return view_of(batch.runs[before.id], batch.waits.get(before.id, ()))
 
     return apply
 
@@ -155,6 +166,8 @@ async def prepare_decision(
 def apply_waive(operation: WaiveEntries, principal: Principal, batch: Batch) -> RunView:
     """Append the decision to leave entries out, and offer the run again."""
     run = own_run(operation.id, principal, batch)
+    if _is_repeated(run, operation.command_id):
+        return view_of(run)
     divergence = batch.divergences.get(run.id)
     numbers = operation.numbers
     starts: tuple[str, ...] = ()
@@ -164,7 +177,7 @@ def apply_waive(operation: WaiveEntries, principal: Principal, batch: Batch) -> 
         raise InvalidRequest(
             "the divergence names no recorded entry to waive: mend the code, or terminate the run"
         )
-    run = batch.move(run, Reconsider("decision"))
+    run = _sign(batch.move(run, Reconsider("decision")), operation.command_id, batch)
     batch.add_decision(run, Decision("waive", numbers, starts))
     batch.add_audit(principal, "WaiveEntries", run.id, ",".join(map(str, numbers)))
     return view_of(run)
@@ -172,7 +185,10 @@ def apply_waive(operation: WaiveEntries, principal: Principal, batch: Batch) -> 
 
 def apply_retry_diverged(operation: RetryDiverged, principal: Principal, batch: Batch) -> RunView:
     """Offer the run again as it is."""
-    run = batch.move(own_run(operation.id, principal, batch), Reconsider("decision"))
+    run = own_run(operation.id, principal, batch)
+    if _is_repeated(run, operation.command_id):
+        return view_of(run)
+    run = _sign(batch.move(run, Reconsider("decision")), operation.command_id, batch)
     batch.add_decision(run, Decision("retry"))
     batch.add_audit(principal, "RetryDiverged", run.id, "")
     return view_of(run)

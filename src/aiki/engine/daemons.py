@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiki.clock import jitter
 from aiki.engine.batch import Batch
-from aiki.engine.upkeep import DeleteRuns, RecoverRuns, StallRuns, WakeDue
+from aiki.engine.upkeep import SUSPECT_MS, DeleteRuns, RecoverRuns, StallRuns, WakeDue
 from aiki.errors import AikiError
 from aiki.machine import wake_at
 from aiki.model.audit import Principal
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiki.engine")
 SYSTEM_PRINCIPAL = Principal(namespace="", name="daemon")
 AT_ONCE = 500
+_AFTER_SUSPICION_SECONDS = 0.01
+FORGET_AFTER_MS = 24 * 3_600_000
 _LONGEST_SLEEP_MS = 60_000
+_LONGEST_SLEEP_SHARED_MS = 1_000
+"""Where other servers may die with the timers that they slept for."""
 
 
 async def _send(engine: Engine, operation: Any) -> int:
@@ -49,7 +53,8 @@ async def recover(engine: Engine) -> int:
 
     async def lost(tx: Transaction) -> tuple[list[str], list[str], dict[str, int]]:
         now = await tx.now()
-        return await tx.silent_workers(now), await tx.orphans(AT_ONCE), await tx.alive_workers()
+        silent = await tx.silent_workers(now, now - SUSPECT_MS)
+        return silent, await tx.orphans(AT_ONCE), await tx.alive_workers()
 
     total = 0
     while True:
@@ -66,7 +71,7 @@ async def recover(engine: Engine) -> int:
             logger.warning("recovered %d runs of lost workers %s", recovered, ", ".join(gone))
         if len(ids) < AT_ONCE:
             for incarnation in dead:
-                engine.store.withdraw(incarnation)
+                await engine.store.withdraw(incarnation)
             return total
 
 
@@ -92,16 +97,34 @@ async def stall(engine: Engine) -> int:
 
 async def retention(engine: Engine) -> int:
     """Delete runs that ended long ago, and workers that left. Answers how many runs."""
-    retention_ms = engine.settings.retention_ms
-    if retention_ms is None:
-        return 0
+    deleted = 0
+    while ids := await engine.store.read(lambda tx: _expired(engine, tx)):
+        now = await engine.store.read(lambda tx: tx.now())
+        gone = await _send(engine, DeleteRuns(ids=tuple(ids), seen_before=now - FORGET_AFTER_MS))
+        deleted += gone
+        if not gone or len(ids) < AT_ONCE:
+            break
+    return deleted
 
-    async def expired(tx: Transaction) -> tuple[int, list[str]]:
-        before = await tx.now() - retention_ms
-        return before, await tx.expired_runs(before, AT_ONCE)
 
-    before, ids = await engine.store.read(expired)
-    return await _send(engine, DeleteRuns(ids=tuple(ids), seen_before=before))
+async def _expired(engine: Engine, tx: Transaction) -> list[str]:
+    """Runs whose time is over, by what is chosen for their namespace."""
+    now = await tx.now()
+    ids: list[str] = []
+    for namespace in await tx.load_namespaces():
+        retention_ms = namespace.retention_ms
+        if retention_ms is None:
+            retention_ms = engine.settings.retention_ms
+        if retention_ms and len(ids) < AT_ONCE:
+            room = AT_ONCE - len(ids)
+            ids += await tx.expired_runs(namespace.name, now - retention_ms, room)
+    return ids
+
+
+async def forget(engine: Engine) -> int:
+    """Forget workers that left, and answers to bulk calls, after a day."""
+    now = await engine.store.read(lambda tx: tx.now())
+    return await _send(engine, DeleteRuns(ids=(), seen_before=now - FORGET_AFTER_MS))
 
 
 class Daemon(NamedTuple):
@@ -117,6 +140,7 @@ DAEMONS: tuple[Daemon, ...] = (
     Daemon(republish, "republish_interval_ms"),
     Daemon(stall, "upkeep_interval_ms"),
     Daemon(retention, "upkeep_interval_ms"),
+    Daemon(forget, "forget_interval_ms"),
 )
 
 
@@ -157,15 +181,14 @@ class Timers:
             return await tx.now(), await tx.next_wake()
 
         now, self._next = await self._engine.store.read(ask)
+        longest = _LONGEST_SLEEP_SHARED_MS if self._engine.store.shared else _LONGEST_SLEEP_MS
         if self._next is None:
-            return _LONGEST_SLEEP_MS
-        return max(1, min(self._next - now, _LONGEST_SLEEP_MS))
+            return longest
+        return max(1, min(self._next - now, longest))
 
 
 class Daemons:
     """Starts and stops the daemons of an engine."""
-
-    SIGNAL_MS = (20, 250)
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -190,11 +213,29 @@ class Daemons:
     def _spawn(self, loop: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(self._guard(loop)))
 
+    def recover_soon(self) -> None:
+        """Look after a worker that was suspected just now, as soon as it may be lost."""
+        if self._on_duty:
+            delay = SUSPECT_MS / 1000 + _AFTER_SUSPICION_SECONDS
+            asyncio.get_running_loop().call_later(delay, self._recover)
+
+    def _recover(self) -> None:
+        async def once() -> None:
+            try:
+                await recover(self._engine)
+            except AikiError as error:
+                logger.warning("a suspected worker could not be looked after: %s", error)
+
+        task = asyncio.get_running_loop().create_task(once())
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+
     async def stop(self) -> None:
         """Stop all."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def note(self, batch: Batch) -> None:
         """A batch was committed."""
@@ -221,17 +262,8 @@ class Daemons:
             await asyncio.sleep(1.0)
 
     async def _signal(self) -> None:
-        """Notice what other processes commit: soon while somebody waits, seldom otherwise."""
-        shortest, longest = self.SIGNAL_MS
-        pause = shortest
+        """Notice what other processes commit."""
+        engine = self._engine
         while True:
-            await asyncio.sleep(pause / 1000)
-            if await self._engine.store.changed():
-                self._engine.refresh()
-                pause = shortest
-            else:
-                pause = (
-                    min(pause * 2, longest)
-                    if not self._engine.waiting
-                    else min(round(pause * 1.1) + 1, longest)
-                )
+            news = await engine.store.wait_for_news(lambda: engine.waiting)
+            await engine.refresh(news)

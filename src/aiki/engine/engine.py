@@ -13,13 +13,14 @@ from aiki import failpoints
 from aiki.engine.claims import has_work
 from aiki.engine.committer import Ask, Committed, Committer, Reply
 from aiki.engine.daemons import Daemons
-from aiki.engine.handlers import HANDLERS, READERS
-from aiki.engine.reads import ResultReader
-from aiki.engine.watchers import ClaimWatchers, NewsWatchers, RunWatchers, Watch
+from aiki.engine.handlers import BROWSED, HANDLERS, READERS
+from aiki.engine.reads import ResultReader, get_changes
+from aiki.engine.watchers import ChangeWatchers, ClaimWatchers, NewsWatchers, RunWatchers, Watch
+from aiki.engine.workers import SeeWorker, SuspectWorker
 from aiki.errors import AikiError, Closed, InvalidRequest, ServiceError
 from aiki.model.audit import Principal
 from aiki.operations.base import Api, Operation
-from aiki.operations.catalog import GetServerInfo, ServerInfo
+from aiki.operations.catalog import Changes, GetChanges, GetServerInfo, ServerInfo
 from aiki.operations.runs import GetRun
 from aiki.operations.work import (
     ClaimRuns,
@@ -27,14 +28,15 @@ from aiki.operations.work import (
     Holding,
     LeaveWorker,
     Listen,
-    News,
     RegisterWorker,
+    WorkerNews,
 )
-from aiki.store.protocol import Store, Transaction
+from aiki.store.protocol import News, Store, Transaction
 
 logger = logging.getLogger("aiki.engine")
 R = TypeVar("R")
 VERSION = "0.1.0"
+_LIFELINE = frozenset({Heartbeat, SeeWorker, SuspectWorker})
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     retention_ms: int | None = 30 * 24 * 3_600_000
     """How long an ended run is kept; None keeps it for ever."""
     upkeep_interval_ms: int = 60_000
+    forget_interval_ms: int = 3_600_000
 
 
 class Engine:
@@ -60,29 +63,40 @@ class Engine:
         self.runs = RunWatchers(self._look)
         self.news = NewsWatchers()
         self.claims = ClaimWatchers(self._submit)
-        self.committer = Committer(
-            store, matching_claims=self.claims.matching, on_commit=self._committed
-        )
+        self.committer = self._new_committer()
+        self.lifeline = self._new_committer()
+        """Heartbeats go by themselves: a batch that waits for a lock must not cost leases."""
+        self.changes = ChangeWatchers()
         self.daemons = Daemons(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._announced: set[str] = set()
-        self._committing: asyncio.Task[None] | None = None
+        self._committing: list[asyncio.Task[None]] = []
         self._closed = False
+
+    def _new_committer(self) -> Committer:
+        return Committer(
+            self.store,
+            matching_claims=self.claims.matching,
+            all_claims=lambda: self.claims.waiting,
+            on_commit=self._committed,
+            on_doubt=self.claims.resubmit_all,
+        )
 
     async def start(self) -> None:
         """Open the store, and begin to answer."""
         failpoints.arm_from_environment()
         await self.store.open()
-        self._committing = asyncio.create_task(self.committer.run())
+        lanes = (self.committer, self.lifeline)
+        self._committing = [asyncio.create_task(lane.run()) for lane in lanes]
         self.daemons.start(duties=self.settings.daemons is True)
 
     async def stop(self) -> None:
         """Stop answering: what was submitted is committed first."""
         self._closed = True
         await self.daemons.stop()
-        if self._committing is not None:
-            self.committer.finish()
-            await self._committing
+        self.committer.finish()
+        self.lifeline.finish()
+        await asyncio.gather(*self._committing)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -90,7 +104,7 @@ class Engine:
         self.runs.close()
         self.claims.close()
         for incarnation in self._announced:
-            self.store.withdraw(incarnation)
+            await self.store.withdraw(incarnation)
         await self.store.close()
 
     def session(self, principal: Principal) -> Session:
@@ -106,8 +120,9 @@ class Engine:
         if principal.roles.isdisjoint({"admin", kind.role}):
             reply(None, InvalidRequest(f"{principal.name} lacks the role {kind.role}"))
         elif kind in HANDLERS or kind is ClaimRuns:
-            self.committer.submit(Ask(operation, principal, reply))
-            self._note_presence(operation)
+            lane = self.lifeline if kind in _LIFELINE else self.committer
+            lane.submit(Ask(operation, principal, reply))
+            self._note_presence(operation, principal)
         elif isinstance(operation, GetRun) and operation.wait_ms > 0:
             # Whoever waits looks after it began to wait, so that nothing falls in between.
             watch = Watch(operation, principal, reply)
@@ -119,23 +134,30 @@ class Engine:
     def _submit(self, ask: Ask) -> None:
         self.committer.submit(ask)
 
-    def _note_presence(self, operation: Operation[Any]) -> None:
-        """An embedded worker lives and dies with this process: its lock proves it."""
+    def _note_presence(self, operation: Operation[Any], principal: Principal) -> None:
+        """Waiting claims end with a worker's presence; an embedded one's lock proves its life."""
         if isinstance(operation, RegisterWorker):
-            self._announced.add(operation.incarnation)
-            try:
-                self.store.announce(operation.incarnation)
-            except OSError as error:
-                logger.warning("no lock proves that this worker lives, leases apply: %s", error)
+            if not principal.remote:
+                self._announced.add(operation.incarnation)
+                self._spawn(self._announce(operation.incarnation))
             if self.settings.daemons is None:
                 self.daemons.start_duties()
+        elif isinstance(operation, SuspectWorker):
+            self.claims.withdraw(operation.incarnation)
+            self.daemons.recover_soon()
         elif isinstance(operation, Heartbeat) and operation.draining:
             self.claims.withdraw(operation.incarnation)
         elif isinstance(operation, LeaveWorker):
             self._announced.discard(operation.incarnation)
             self.claims.withdraw(operation.incarnation)
             self.news.forget(operation.incarnation)
-            self.store.withdraw(operation.incarnation)
+            self._spawn(self.store.withdraw(operation.incarnation))
+
+    async def _announce(self, incarnation: str) -> None:
+        try:
+            await self.store.announce(incarnation)
+        except (OSError, ServiceError) as error:
+            logger.warning("no lock proves that this worker lives, leases apply: %s", error)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -183,19 +205,36 @@ class Engine:
             case GetServerInfo():
                 now = await self.store.read(lambda tx: tx.now())
                 return ServerInfo(VERSION, self.store.schema_version, self.store.name, now)
+            case GetChanges():
+                return await self._follow(operation, principal)
             case _:
                 reader = READERS[type(operation)]
-                return await self.store.read(lambda tx: reader(operation, principal, tx))
+                read = self.store.browse if type(operation) in BROWSED else self.store.read
+                return await read(lambda tx: reader(operation, principal, tx))
 
-    async def _listen(self, operation: Listen, namespace: str) -> News:
+    async def _follow(self, operation: GetChanges, principal: Principal) -> Changes:
+        """Changes since the cursor; what is waited for may be committed by any process."""
+        waiting = self.changes.begin(principal.namespace)
+        try:
+            found = await self.store.read(lambda tx: get_changes(operation, principal, tx))
+            new = any(change.at > (operation.cursor or 0) for change in found.changes)
+            if new or operation.wait_ms <= 0:
+                return found
+            await waiting.wait(operation.wait_ms)
+            since = msgspec.structs.replace(operation, cursor=found.cursor)
+            return await self.store.read(lambda tx: get_changes(since, principal, tx))
+        finally:
+            waiting.end()
+
+    async def _listen(self, operation: Listen, namespace: str) -> WorkerNews:
         incarnation = operation.incarnation
         cursor = await self.news.wait(incarnation, operation.cursor, operation.wait_ms)
         if cursor == operation.cursor:
-            return News(cursor=cursor)
+            return WorkerNews(cursor=cursor)
 
-        async def read(tx: Transaction) -> News:
+        async def read(tx: Transaction) -> WorkerNews:
             held = await tx.held_runs(namespace, incarnation)
-            return News(
+            return WorkerNews(
                 tuple(await tx.pushed_facts(namespace, incarnation)),
                 tuple(Holding(row.run_id, row.epoch) for row in held),
                 cursor,
@@ -210,15 +249,21 @@ class Engine:
         for incarnation in batch.gone:
             self.claims.withdraw(incarnation)
         self.runs.tell(batch)
+        self.changes.tell(batch)
         self.news.tell(batch)
         self.daemons.note(batch)
 
-    def refresh(self) -> None:
-        """Another process has committed: whoever waits looks again."""
-        self._spawn(self.offer())
-        self.runs.refresh()
-        self.news.refresh()
-        self.daemons.timers.poke()
+    async def refresh(self, news: News) -> None:
+        """Another process may have committed: whoever waits looks again."""
+        if news & News.READY and len(self.claims):
+            await self.offer()
+        if news & News.RUNS:
+            self.runs.refresh()
+            self.changes.refresh()
+        if news & News.FACTS:
+            self.news.refresh()
+        if news and not self.store.shared:
+            self.daemons.timers.poke()
 
     async def offer(self) -> None:
         """Submit the waiting claims for which something is ready; looking writes nothing."""
@@ -235,7 +280,7 @@ class Engine:
     @property
     def waiting(self) -> bool:
         """Whether any call waits for something that another process might bring."""
-        return bool(len(self.claims) or len(self.runs) or len(self.news))
+        return bool(len(self.claims) or len(self.runs) or len(self.news) or len(self.changes))
 
 
 class Session:

@@ -32,7 +32,9 @@ async def prepare_event(operation: SendEvent, principal: Principal, batch: Batch
     name_event(operation, batch)
 
 
-def apply_event(operation: SendEvent, principal: Principal, batch: Batch) -> str:
+def apply_event(
+    operation: SendEvent, principal: Principal, batch: Batch, *, audited: bool = True
+) -> str:
     """Put the event into the inbox, unless it is there already."""
     run = own_run(operation.run_id, principal, batch)
     check_event(operation)
@@ -44,7 +46,8 @@ def apply_event(operation: SendEvent, principal: Principal, batch: Batch) -> str
             f"run {run.id} is {run.state.status}: nobody will take event {operation.name!r}"
         )
     put_event(operation, run, batch)
-    batch.add_audit(principal, "SendEvent", run.id, operation.name)
+    if audited:
+        batch.add_audit(principal, "SendEvent", run.id, operation.name)
     return operation.id
 
 

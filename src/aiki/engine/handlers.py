@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from aiki.engine import controls, events, reads, reports, starts, upkeep, workers
+from aiki.engine import bulk as bulks
+from aiki.engine import controls, events, namespaces, reads, reports, starts, upkeep, workers
 from aiki.engine.batch import Batch
 from aiki.engine.claims import load_memo
 from aiki.model.audit import Principal
-from aiki.operations import catalog, runs, work
+from aiki.operations import bulk, catalog, runs, work
 from aiki.operations.base import Operation
 from aiki.store.protocol import Transaction
 
@@ -31,9 +32,16 @@ HANDLERS: dict[type[Operation[Any]], Handler] = {
     runs.RedeliverRun: Handler(controls.prepare_control, controls.apply_redeliver),
     runs.WaiveEntries: Handler(controls.prepare_decision, controls.apply_waive),
     runs.RetryDiverged: Handler(controls.prepare_decision, controls.apply_retry_diverged),
+    bulk.SendEvents: Handler(bulks.prepare_events, bulks.apply_events),
+    bulk.CancelRuns: Handler(bulks.prepare_cancels, bulks.apply_cancels),
+    bulk.RerunRun: Handler(bulks.prepare_rerun, bulks.apply_rerun),
+    bulk.RerunRuns: Handler(bulks.prepare_reruns, bulks.apply_reruns),
+    catalog.SetRetention: Handler(namespaces.prepare_retention, namespaces.apply_retention),
     work.RegisterWorker: Handler(workers.prepare_registration, workers.apply_registration),
     work.Heartbeat: Handler(workers.prepare_heartbeat, workers.apply_heartbeat),
     work.LeaveWorker: Handler(workers.prepare_leave, workers.apply_leave),
+    workers.SeeWorker: Handler(workers.prepare_presence, workers.apply_presence),
+    workers.SuspectWorker: Handler(workers.prepare_presence, workers.apply_presence),
     work.Report: Handler(reports.prepare_report, reports.apply_report),
     upkeep.WakeDue: Handler(upkeep.prepare_wake, upkeep.apply_wake),
     upkeep.RecoverRuns: Handler(upkeep.prepare_recovery, upkeep.apply_recovery),
@@ -49,5 +57,12 @@ READERS: dict[type[Operation[Any]], Callable[[Any, Principal, Transaction], Awai
     catalog.ListWorkflows: reads.list_workflows,
     catalog.ListWorkers: reads.list_workers,
     catalog.ListDeadLetters: reads.list_dead_letters,
+    catalog.GetNamespace: reads.get_namespace,
+    catalog.GetChanges: reads.get_changes,
 }
-"""Operations that only read. `GetRun` and `Listen` can wait: `engine.watchers`."""
+"""Operations that only read. `GetRun`, `Listen` and `GetChanges` can wait: `engine.watchers`."""
+
+BROWSED: frozenset[type[Operation[Any]]] = frozenset(
+    {runs.ListRuns, catalog.ListWorkflows, catalog.ListWorkers, catalog.ListDeadLetters}
+)
+"""Lists for people: a replica may answer them."""

@@ -13,9 +13,19 @@ from aiki.model import limits
 from aiki.model.audit import Principal
 from aiki.model.run import STATUSES, PublicStatus, RunResult
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowVersion
-from aiki.operations.catalog import ListDeadLetters, ListWorkers, ListWorkflows
+from aiki.operations.catalog import (
+    OVERLAP_MS,
+    Change,
+    Changes,
+    GetChanges,
+    GetNamespace,
+    ListDeadLetters,
+    ListWorkers,
+    ListWorkflows,
+    Namespace,
+)
 from aiki.operations.runs import GetHistory, History, ListRuns, RunPage, RunQuery
-from aiki.store.protocol import Store, Transaction
+from aiki.store.protocol import Page, Store, Transaction
 
 _WAITING: tuple[PublicStatus, ...] = (
     "sleeping",
@@ -79,7 +89,7 @@ class ResultReader:
                     future.set_result(found.get(run_id))
 
 
-def _stored(query: RunQuery) -> RunQuery:
+def stored_query(query: RunQuery) -> RunQuery:
     """The query by stored statuses: those that are derived are all `waiting`."""
     unknown = set(query.status) - {*STATUSES, *_WAITING}
     if unknown:
@@ -90,19 +100,20 @@ def _stored(query: RunQuery) -> RunQuery:
 
 
 async def list_runs(operation: ListRuns, principal: Principal, tx: Transaction) -> RunPage:
-    """One page of runs, newest first."""
+    """One page of runs."""
     limit = operation.limit
     if not 1 <= limit <= limits.PAGE_ITEMS:
         raise InvalidRequest(f"limit={limit}: from 1 to {limits.PAGE_ITEMS}")
-    query = _stored(operation.query)
-    ids = await tx.list_runs(principal.namespace, query, limit + 1, operation.cursor)
+    query = stored_query(operation.query)
+    page = Page(limit + 1, operation.cursor, operation.order)
+    ids = await tx.list_runs(principal.namespace, query, page)
     runs = await tx.load_runs(ids[:limit])
     waits = await tx.load_waits([run.id for run in runs if run.state.status == "waiting"])
     views = [view_of(run, waits.get(run.id, ())) for run in runs]
     wanted = set(operation.query.status)
     if wanted and "waiting" not in wanted:
         views = [view for view in views if view.status in wanted]
-    views.sort(key=lambda view: view.id, reverse=True)
+    views.sort(key=lambda view: view.id, reverse=operation.order == "newest")
     return RunPage(tuple(views), ids[limit - 1] if len(ids) > limit else None)
 
 
@@ -146,3 +157,29 @@ async def list_dead_letters(
     if not 1 <= operation.limit <= limits.PAGE_ITEMS:
         raise InvalidRequest(f"limit={operation.limit}: from 1 to {limits.PAGE_ITEMS}")
     return tuple(await tx.list_dead_letters(principal.namespace, operation.limit))
+
+
+async def get_namespace(
+    operation: GetNamespace, principal: Principal, tx: Transaction
+) -> Namespace:
+    """The caller's namespace, known or not."""
+    found = {each.name: each for each in await tx.load_namespaces()}
+    return found.get(principal.namespace, Namespace(principal.namespace))
+
+
+async def get_changes(operation: GetChanges, principal: Principal, tx: Transaction) -> Changes:
+    """Transitions since the cursor, and those of the moment before it once more."""
+    if not 1 <= operation.limit <= limits.BULK_ITEMS:
+        raise InvalidRequest(f"limit={operation.limit}: from 1 to {limits.BULK_ITEMS}")
+    now = await tx.now()
+    cursor = operation.cursor
+    if cursor is None:
+        return Changes((), now)
+    found = await tx.recent_transitions(principal.namespace, cursor - OVERLAP_MS, operation.limit)
+    if len(found) == operation.limit and found[-1][1].at <= cursor:
+        # More happened at once than one page holds: whoever is so far behind sees nothing twice.
+        found = await tx.recent_transitions(principal.namespace, cursor, operation.limit)
+    changes = tuple(
+        Change(t.run_id, workflow, t.revision, t.status, t.reason, t.at) for workflow, t in found
+    )
+    return Changes(changes, max(cursor, changes[-1].at) if changes else cursor)

@@ -78,7 +78,8 @@ def _digest(start: StartRun) -> str:
     return hashlib.sha256(head + start.input).hexdigest()[:32]
 
 
-def _born(start: StartRun, namespace: str, now: int, parent: Run | None) -> Run:
+def born(start: StartRun, namespace: str, now: int, parent: Run | None) -> Run:
+    """The run that a start makes."""
     options = start.options
     delayed = start.delay_ms > 0
     state = RunState(
@@ -131,7 +132,7 @@ def apply_starts(operation: StartRuns, principal: Principal, batch: Batch) -> tu
     results: list[Started] = []
     for start, existing in zip(starts, found, strict=True):
         if existing is None:
-            batch.add_run(_born(start, principal.namespace, batch.now, None), start.input)
+            batch.add_run(born(start, principal.namespace, batch.now, None), start.input)
         results.append(Started(existing or start.id, existing is None))
     if any(result.created for result in results):
         first = results[0]
@@ -171,7 +172,7 @@ def start_child(start: StartRun, key: str, parent: Run, batch: Batch) -> None:
     """Start a child in its parent's transaction; an id that exists is the same child."""
     if start.id in batch.runs or parent.state.status in TERMINAL:
         return
-    child = _born(start, parent.namespace, batch.now, parent)
+    child = born(start, parent.namespace, batch.now, parent)
     batch.add_run(child, start.input, key)
     if parent.state.stop_cause is not None and not parent.state.stop_delivered:
         # The parent was asked to stop, and its children with it; it has only not heard of it yet.

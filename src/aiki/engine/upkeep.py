@@ -14,6 +14,9 @@ from aiki.model.failure import DeadLettered
 from aiki.model.run import TERMINAL, Run
 from aiki.operations.base import Operation, Role
 
+SUSPECT_MS = 500
+"""A worker whose streaming request closed without a goodbye has so long to open another."""
+
 
 class _Upkeep(Operation[int], frozen=True, kw_only=True):
     role: ClassVar[Role] = "admin"
@@ -45,15 +48,17 @@ class DeleteRuns(_Upkeep, frozen=True, kw_only=True):
     """Ended runs whose time is over, and workers that have not been seen since."""
 
     seen_before: int
+    """Workers that were seen last before this instant are forgotten."""
 
 
 async def prepare_wake(operation: WakeDue, principal: Principal, batch: Batch) -> None:
     """Name the runs; of those that are to be stopped, their families."""
     batch.names.runs.update(operation.ids)
     batch.names.waits.update(operation.ids)
-    for run in await batch.tx.load_runs(operation.ids):
+    now = await batch.tx.now()
+    for run in await batch.tx.peek_runs(operation.ids):
         deadlines = (run.state.grace_until, run.state.deadline_at)
-        if any(due is not None and due <= batch.now for due in deadlines):
+        if any(due is not None and due <= now for due in deadlines):
             await batch.name_family(run.id)
 
 
@@ -101,15 +106,12 @@ def _is_retry(run: Run, batch: Batch) -> bool:
 async def prepare_recovery(operation: RecoverRuns, principal: Principal, batch: Batch) -> None:
     """Name the runs and their parents, and look again which workers are alive."""
     batch.names.runs.update(operation.ids)
-    for run in await batch.tx.load_runs(operation.ids):
+    for run in await batch.tx.peek_runs(operation.ids):
         if run.parent_id is not None:
             batch.names.runs.add(run.parent_id)
             batch.names.waits.add(run.parent_id)
-    silent = await batch.tx.silent_workers(batch.now)
-    gone = set(silent) | set(operation.dead)
-    if gone:
-        batch.gone |= gone
-        await batch.tx.close_workers(sorted(gone), "lost")
+    now = await batch.tx.now()
+    batch.gone.update(await batch.tx.lose_workers(operation.dead, now, now - SUSPECT_MS))
     batch.alive = set(await batch.tx.alive_workers())
 
 
@@ -152,6 +154,7 @@ async def prepare_deletion(operation: DeleteRuns, principal: Principal, batch: B
     """Name the runs, and forget the workers."""
     batch.names.runs.update(operation.ids)
     await batch.tx.expire_workers(operation.seen_before)
+    await batch.tx.expire_answers(operation.seen_before)
 
 
 def apply_deletion(operation: DeleteRuns, principal: Principal, batch: Batch) -> int:

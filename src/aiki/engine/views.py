@@ -41,6 +41,7 @@ def public_status(run: Run, waits: Sequence[Wait]) -> PublicStatus:
 def view_of(run: Run, waits: Sequence[Wait] = ()) -> RunView:
     """The run for clients."""
     state = run.state
+    options = options_of(run)
     return RunView(
         id=run.id,
         namespace=run.namespace,
@@ -59,5 +60,6 @@ def view_of(run: Run, waits: Sequence[Wait] = ()) -> RunView:
         ended_at=state.ended_at,
         due_at=state.due_at,
         stop_requested=state.stop_cause,
-        attributes=options_of(run).attributes,
+        attributes=options.attributes,
+        rerun_of=options.rerun_of,
     )

@@ -21,6 +21,7 @@ from aiki.operations.runs import GetRun
 from aiki.operations.work import ClaimRuns, Claims
 
 LONGEST_WAIT_MS = 60_000
+_DOUBT_SECONDS = 0.2
 
 
 class Watch:
@@ -170,6 +171,15 @@ class ClaimWatchers:
         """The claims that wait."""
         return list(self._waiting)
 
+    def resubmit_all(self) -> None:
+        """Let all look again, after a moment: some may have been granted runs without knowing."""
+        asyncio.get_running_loop().call_later(_DOUBT_SECONDS, self._resubmit, self.waiting)
+
+    def _resubmit(self, asks: list[Ask]) -> None:
+        for ask in asks:
+            if ask in self._waiting:
+                self.resubmit(ask)
+
     def resubmit(self, ask: Ask) -> None:
         """Let a claim look again: there is something for it."""
         timer = self._waiting.pop(ask, None)
@@ -248,3 +258,59 @@ class NewsWatchers:
         """The worker has left."""
         self._cursors.pop(incarnation, None)
         self._waiting.pop(incarnation, None)
+
+
+class ChangeWatchers:
+    """Calls that follow what happens in a namespace."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, set[ChangeWatch]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def begin(self, namespace: str) -> ChangeWatch:
+        """From now on nothing that is committed is missed."""
+        watch = ChangeWatch(namespace, self._end)
+        self._waiting[namespace].add(watch)
+        return watch
+
+    def _end(self, watch: ChangeWatch) -> None:
+        waiting = self._waiting.get(watch.namespace, set())
+        waiting.discard(watch)
+        if not waiting:
+            self._waiting.pop(watch.namespace, None)
+
+    def tell(self, batch: Batch) -> None:
+        """Wake those whose namespace a batch has changed."""
+        if self._waiting:
+            for namespace in {batch.runs[run_id].namespace for run_id in batch.changed}:
+                for watch in self._waiting.get(namespace, ()):
+                    watch.changed.set()
+
+    def refresh(self) -> None:
+        """Let everybody look again."""
+        for waiting in self._waiting.values():
+            for watch in waiting:
+                watch.changed.set()
+
+
+class ChangeWatch:
+    """One call that follows a namespace."""
+
+    def __init__(self, namespace: str, end: Callable[[ChangeWatch], None]) -> None:
+        self.namespace = namespace
+        self.changed = asyncio.Event()
+        self._end = end
+
+    async def wait(self, wait_ms: int) -> None:
+        """Return when something may have changed since the watch began, or the time is over."""
+        try:
+            async with asyncio.timeout(min(wait_ms, LONGEST_WAIT_MS) / 1000):
+                await self.changed.wait()
+        except TimeoutError:
+            return
+
+    def end(self) -> None:
+        """The call is answered."""
+        self._end(self)

@@ -1,6 +1,8 @@
-"""Workers: registration, heartbeats, and goodbye."""
+"""Workers: registration, heartbeats, presence, and goodbye."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from aiki.clock import Instant
 from aiki.engine.batch import Batch
@@ -10,6 +12,7 @@ from aiki.machine import Reconsider, Release
 from aiki.model.audit import Principal
 from aiki.model.run import Run
 from aiki.model.worker import WorkerView
+from aiki.operations.base import Operation, Role
 from aiki.operations.work import (
     Heartbeat,
     HeartbeatAnswer,
@@ -29,8 +32,9 @@ async def prepare_registration(
     """Save worker and versions; name the diverged runs that its source has not met."""
     _check(operation)
     tx, namespace = batch.tx, principal.namespace
-    await tx.save_namespace(namespace, batch.now)
-    await tx.save_workflow_versions(namespace, operation.workflows, batch.now)
+    now = await tx.now()
+    await tx.save_namespace(namespace, now)
+    await tx.save_workflow_versions(namespace, operation.workflows, now)
     await tx.save_worker(
         WorkerView(
             incarnation=operation.incarnation,
@@ -38,9 +42,9 @@ async def prepare_registration(
             namespace=namespace,
             status="alive",
             lease_ms=operation.lease_ms,
-            lease_until=batch.now + operation.lease_ms,
-            registered_at=batch.now,
-            seen_at=batch.now,
+            lease_until=now + operation.lease_ms,
+            registered_at=now,
+            seen_at=now,
         ),
         [Offer(spec.name, spec.version, spec.fingerprint) for spec in operation.workflows],
         operation.shards,
@@ -75,7 +79,7 @@ def apply_registration(operation: RegisterWorker, principal: Principal, batch: B
 async def prepare_heartbeat(operation: Heartbeat, principal: Principal, batch: Batch) -> None:
     """Renew the lease; name what the worker never heard of."""
     known = await batch.tx.renew_worker(
-        principal.namespace, operation.incarnation, operation.stuck, batch.now
+        principal.namespace, operation.incarnation, operation.stuck, await batch.tx.now()
     )
     if not known:
         raise NotFound(f"worker {operation.incarnation} is not registered: register it again")
@@ -121,8 +125,7 @@ async def prepare_leave(operation: LeaveWorker, principal: Principal, batch: Bat
     batch.names.runs.update(row.run_id for row in held)
     batch.held[operation.incarnation] = held
     batch.left.add((principal.namespace, operation.incarnation))
-    if await batch.tx.renew_worker(principal.namespace, operation.incarnation, (), batch.now):
-        await batch.tx.close_workers([operation.incarnation], "stopped")
+    await batch.tx.stop_worker(principal.namespace, operation.incarnation)
 
 
 def apply_leave(operation: LeaveWorker, principal: Principal, batch: Batch) -> Instant:
@@ -131,4 +134,41 @@ def apply_leave(operation: LeaveWorker, principal: Principal, batch: Batch) -> I
         run = batch.runs.get(row.run_id)
         if run is not None and _still_held(run, operation):
             batch.move(run, Release(run.state.epoch))
+    return batch.now
+
+
+class _Presence(Operation[int], frozen=True, kw_only=True):
+    role: ClassVar[Role] = "worker"
+    route: ClassVar[str] = ""
+    mutates: ClassVar[bool] = True
+    urgent: ClassVar[bool] = True
+
+    incarnation: str
+    presence: int
+    """Number of the worker's streaming request; later ones have higher numbers."""
+
+
+class SeeWorker(_Presence, frozen=True, kw_only=True):
+    """The streaming request is open: the worker lives."""
+
+
+class SuspectWorker(_Presence, frozen=True, kw_only=True):
+    """The streaming request closed without a goodbye."""
+
+
+async def prepare_presence(
+    operation: SeeWorker | SuspectWorker, principal: Principal, batch: Batch
+) -> None:
+    """Write it down."""
+    who = (principal.namespace, operation.incarnation, operation.presence)
+    if isinstance(operation, SeeWorker):
+        await batch.tx.see_worker(*who)
+    else:
+        await batch.tx.suspect_worker(*who, await batch.tx.now())
+
+
+def apply_presence(
+    operation: SeeWorker | SuspectWorker, principal: Principal, batch: Batch
+) -> Instant:
+    """Nothing else changes: whether the worker is lost is decided by the daemon."""
     return batch.now

@@ -13,6 +13,8 @@ class Principal(msgspec.Struct, frozen=True):
     namespace: str = "default"
     name: str = "local"
     roles: frozenset[str] = frozenset({"admin"})
+    remote: bool = False
+    """It asks over a network: this process's life says nothing about its own."""
 
 
 class AuditRecord(msgspec.Struct, frozen=True):

@@ -101,6 +101,8 @@ class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str | None = None
     canonical_form: int = 1
     """Form of the arguments that make the addresses of its calls."""
+    rerun_of: str | None = None
+    """The ended run that this one repeats."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -143,6 +145,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     due_at: Instant | None = None
     stop_requested: StopCause | None = None
     attributes: dict[str, str | int | float | bool] = {}
+    rerun_of: str | None = None
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):

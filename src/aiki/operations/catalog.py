@@ -7,8 +7,12 @@ from typing import ClassVar
 import msgspec
 
 from aiki.clock import Instant
+from aiki.model.run import Status
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowVersion
 from aiki.operations.base import Operation, Role, operation
+
+PROTOCOL = 1
+"""Of the records on the wire; raised when an older peer would misread them."""
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
@@ -18,6 +22,37 @@ class ServerInfo(msgspec.Struct, frozen=True):
     schema_version: int
     store: str
     now: Instant
+    protocol: int = PROTOCOL
+
+
+OVERLAP_MS = 2_000
+"""A transaction that is longer under way may be missed by whoever follows changes."""
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """A namespace and what is chosen for it."""
+
+    name: str
+    retention_ms: int | None = None
+    """How long its ended runs are kept; 0 keeps them for ever, None is the server's default."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A transition of a run of the namespace."""
+
+    run_id: str
+    workflow: str
+    revision: int
+    status: Status
+    reason: str
+    at: Instant
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What happened in the namespace since the cursor, oldest first."""
+
+    changes: tuple[Change, ...]
+    cursor: Instant
 
 
 @operation
@@ -52,3 +87,39 @@ class GetServerInfo(Operation[ServerInfo], frozen=True):
 
     role: ClassVar[Role] = "viewer"
     route: ClassVar[str] = "GET /version"
+
+
+@operation
+class GetNamespace(Operation[Namespace], frozen=True):
+    """The caller's namespace."""
+
+    role: ClassVar[Role] = "viewer"
+    route: ClassVar[str] = "GET /namespace"
+
+
+@operation
+class SetRetention(Operation[Namespace], frozen=True, kw_only=True):
+    """Choose how long ended runs of the caller's namespace are kept."""
+
+    role: ClassVar[Role] = "admin"
+    route: ClassVar[str] = "PUT /namespace/retention"
+    mutates: ClassVar[bool] = True
+
+    retention_ms: int | None
+    """0 keeps them for ever; None is the server's default."""
+
+
+@operation
+class GetChanges(Operation[Changes], frozen=True, kw_only=True):
+    """Transitions of the namespace's runs since a cursor; waits up to `wait_ms` for the first.
+
+    Without a cursor it begins now. Servers commit side by side, so that what happened within
+    `OVERLAP_MS` before the cursor comes once more: run id and revision tell a change from another.
+    """
+
+    role: ClassVar[Role] = "viewer"
+    route: ClassVar[str] = "GET /changes"
+
+    cursor: Instant | None = None
+    wait_ms: int = 0
+    limit: int = 10_000

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from aiki.clock import Instant
 from aiki.model.run import RunOptions, RunResult, RunView, Transition
 from aiki.model.task import Divergence, Entry, Fact, TaskAttempt, Wait
 from aiki.operations.base import Operation, Role, operation
@@ -41,10 +42,15 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
     status: tuple[str, ...] = ()
     reference_id: str | None = None
     parent_id: str | None = None
+    shard: str | None = None
+    created_after: Instant | None = None
+    """Created at this instant or later."""
+    created_before: Instant | None = None
+    """Created before this instant."""
 
 
 class RunPage(msgspec.Struct, frozen=True):
-    """Runs, newest first, and where the next page begins."""
+    """Runs in the order that was asked for, and where the next page begins."""
 
     runs: tuple[RunView, ...]
     next_cursor: str | None = None
@@ -93,16 +99,21 @@ class GetRun(Operation[RunResult], frozen=True, kw_only=True):
     after_revision: int | None = None
 
 
+Order = Literal["newest", "oldest"]
+
+
 @operation
 class ListRuns(Operation[RunPage], frozen=True, kw_only=True):
-    """Runs that match, newest first, a page at a time."""
+    """Runs that match, a page at a time, in the order in which they were created."""
 
     role: ClassVar[Role] = "viewer"
     route: ClassVar[str] = "GET /runs"
 
     query: RunQuery = RunQuery()
+    order: Order = "newest"
     limit: int = 50
     cursor: str | None = None
+    """What the page before answered as `next_cursor`."""
 
 
 @operation
@@ -151,6 +162,8 @@ class PauseRun(Operation[RunView], frozen=True, kw_only=True):
     mutates: ClassVar[bool] = True
 
     id: str
+    command_id: str | None = None
+    """Made by the caller: the same id is the same request."""
 
 
 @operation
@@ -162,6 +175,8 @@ class ResumeRun(Operation[RunView], frozen=True, kw_only=True):
     mutates: ClassVar[bool] = True
 
     id: str
+    command_id: str | None = None
+    """Made by the caller: the same id is the same request."""
 
 
 @operation
@@ -173,6 +188,8 @@ class RedeliverRun(Operation[RunView], frozen=True, kw_only=True):
     mutates: ClassVar[bool] = True
 
     id: str
+    command_id: str | None = None
+    """Made by the caller: the same id is the same request."""
 
 
 @operation
@@ -188,6 +205,8 @@ class WaiveEntries(Operation[RunView], frozen=True, kw_only=True):
 
     id: str
     numbers: tuple[int, ...] = ()
+    command_id: str | None = None
+    """Made by the caller: the same id is the same request."""
 
 
 @operation
@@ -199,6 +218,8 @@ class RetryDiverged(Operation[RunView], frozen=True, kw_only=True):
     mutates: ClassVar[bool] = True
 
     id: str
+    command_id: str | None = None
+    """Made by the caller: the same id is the same request."""
 
 
 @operation

@@ -174,7 +174,7 @@ class HeartbeatAnswer(msgspec.Struct, frozen=True):
     now: Instant
 
 
-class News(msgspec.Struct, frozen=True):
+class WorkerNews(msgspec.Struct, frozen=True):
     """Facts for the runs that this worker executes, and the claims that the server knows of."""
 
     facts: tuple[Fact, ...] = ()
@@ -272,7 +272,7 @@ class Heartbeat(Operation[HeartbeatAnswer], frozen=True, kw_only=True):
 
 
 @operation
-class Listen(Operation[News], frozen=True, kw_only=True):
+class Listen(Operation[WorkerNews], frozen=True, kw_only=True):
     """Wait up to `wait_ms` for news about the runs that this worker executes.
 
     It answers at once when something happened since `cursor`.

@@ -7,8 +7,9 @@ durable when it returns, or nothing happened.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from aiki.clock import Instant
 from aiki.model.audit import AuditRecord
@@ -16,12 +17,28 @@ from aiki.model.failure import Failure
 from aiki.model.run import Run, Transition
 from aiki.model.task import AttemptStatus, Decision, Divergence, Entry, Fact, TaskAttempt, Wait
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
+from aiki.operations.catalog import Namespace
 from aiki.operations.runs import RunQuery
 from aiki.operations.work import ChildRef, Offer
 
 R = TypeVar("R")
 RunAttempt = tuple[str, int]
 """A run's id and the number of its attempt."""
+
+
+class News(enum.Flag):
+    """What a transaction changed that other processes may wait for."""
+
+    READY = enum.auto()
+    """Runs became ready, and nobody took them yet."""
+    RUNS = enum.auto()
+    """Runs made a transition."""
+    FACTS = enum.auto()
+    """Runs that are executed were told something, or their claims were lost."""
+
+
+NO_NEWS = News(0)
+ALL_NEWS = News.READY | News.RUNS | News.FACTS
 
 
 class Reference(NamedTuple):
@@ -84,17 +101,41 @@ class Consumed(NamedTuple):
     run_id: str
 
 
+class Page(NamedTuple):
+    """Which part of a list."""
+
+    limit: int
+    cursor: str | None = None
+    """Id of the last run of the page before."""
+    order: Literal["newest", "oldest"] = "newest"
+
+
 class Transaction(Protocol):
     """One transaction's view of the database."""
 
+    repeated: bool
+    """An earlier try of the same work may have been committed: its answer was lost."""
+
     async def now(self) -> Instant:
-        """The instant of this transaction, read once and after its locks; never goes back."""
+        """The instant of this transaction; never goes back.
+
+        Read once, and once more after rows were locked: whoever held them before saw an earlier
+        instant.
+        """
+        ...
+
+    async def signal(self, news: News) -> None:
+        """Tell other processes, once this transaction commits."""
         ...
 
     # Runs
 
     async def load_runs(self, ids: Iterable[str]) -> list[Run]:
         """These runs, locked in the order of their ids where the database locks rows."""
+        ...
+
+    async def peek_runs(self, ids: Iterable[str]) -> list[Run]:
+        """These runs, unlocked: to learn which others must be named before all are locked."""
         ...
 
     async def find_references(self, keys: Iterable[Reference]) -> dict[Reference, str]:
@@ -115,6 +156,12 @@ class Transaction(Protocol):
 
     async def load_transitions(self, run_id: str) -> list[Transition]: ...
 
+    async def recent_transitions(
+        self, namespace: str, since: Instant, limit: int
+    ) -> list[tuple[str, Transition]]:
+        """The namespace's transitions from an instant on, oldest first, with workflows' names."""
+        ...
+
     async def descendants(self, ids: Iterable[str]) -> list[str]:
         """Unfinished children of these runs, their children, and so on."""
         ...
@@ -123,11 +170,11 @@ class Transaction(Protocol):
 
     async def next_wake(self) -> Instant | None: ...
 
-    async def list_runs(
-        self, namespace: str, query: RunQuery, limit: int, cursor: str | None
-    ) -> list[str]: ...
+    async def list_runs(self, namespace: str, query: RunQuery, page: Page) -> list[str]: ...
 
-    async def expired_runs(self, ended_before: Instant, limit: int) -> list[str]: ...
+    async def expired_runs(
+        self, namespace: str, ended_before: Instant, limit: int
+    ) -> list[str]: ...
 
     async def delete_runs(self, ids: Sequence[str]) -> None: ...
 
@@ -208,8 +255,9 @@ class Transaction(Protocol):
         *,
         alone: bool = False,
     ) -> list[str]:
-        """Ready runs that these offers serve: by priority, then by age.
+        """Ready runs that these offers serve: by priority, then by age; locked where rows are.
 
+        What another transaction has locked is left out.
         Within a priority, those that the offered source advanced last go first. `alone`: those
         that must be executed alone, instead of the others.
         """
@@ -241,9 +289,29 @@ class Transaction(Protocol):
         """Begin its lease anew; False for a worker that is unknown or has left."""
         ...
 
-    async def close_workers(self, incarnations: Sequence[str], status: str) -> None: ...
+    async def stop_worker(self, namespace: str, incarnation: str) -> None:
+        """It said goodbye."""
+        ...
 
-    async def silent_workers(self, now: Instant) -> list[str]: ...
+    async def see_worker(self, namespace: str, incarnation: str, presence: int) -> None:
+        """Its streaming request number `presence` is open: nobody suspects it any more."""
+        ...
+
+    async def suspect_worker(
+        self, namespace: str, incarnation: str, presence: int, now: Instant
+    ) -> None:
+        """Its streaming request closed without a goodbye; ignored if a later one is open."""
+        ...
+
+    async def silent_workers(self, now: Instant, suspect_before: Instant) -> list[str]:
+        """Alive ones whose lease is over, or that are suspected since before an instant."""
+        ...
+
+    async def lose_workers(
+        self, dead: Iterable[str], now: Instant, suspect_before: Instant
+    ) -> list[str]:
+        """Mark as lost those that are dead, and those that `silent_workers` would answer now."""
+        ...
 
     async def alive_workers(self) -> dict[str, Instant]:
         """Incarnations with the ends of their leases."""
@@ -263,7 +331,23 @@ class Transaction(Protocol):
 
     async def load_workflow_versions(self, namespace: str) -> list[WorkflowVersion]: ...
 
-    async def save_namespace(self, namespace: str, now: Instant) -> None: ...
+    async def save_namespace(self, namespace: str, now: Instant) -> None:
+        """Make it known; one that is known keeps what was chosen for it."""
+        ...
+
+    async def set_retention(self, namespace: str, retention_ms: int | None) -> None: ...
+
+    async def load_namespaces(self) -> list[Namespace]: ...
+
+    async def save_answer(
+        self, namespace: str, command_id: str, answer: bytes, now: Instant
+    ) -> None:
+        """Keep the answer to an operator's bulk call, to give it again."""
+        ...
+
+    async def load_answer(self, namespace: str, command_id: str) -> bytes | None: ...
+
+    async def expire_answers(self, before: Instant) -> None: ...
 
     async def insert_audit(self, records: Sequence[AuditRecord]) -> None: ...
 
@@ -282,6 +366,8 @@ class Store(Protocol):
 
     name: str
     schema_version: int
+    shared: bool
+    """Other hosts may use the same database: nothing local proves that a worker is dead."""
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date."""
@@ -300,15 +386,21 @@ class Store(Protocol):
         """Run `work` on one consistent snapshot; it must not write."""
         ...
 
-    async def changed(self) -> bool:
-        """Whether another process committed since the last time this was asked."""
+    async def browse(self, work: Work[R]) -> R:
+        """Like `read`, but a replica may answer, a moment behind: for lists that people read."""
         ...
 
-    def announce(self, incarnation: str) -> None:
+    async def wait_for_news(self, waiting: Callable[[], bool]) -> News:
+        """Return when other processes may have committed something: soon where they tell, after
+        a pause where they have to be asked; the pause is short while anybody is `waiting` here.
+        """
+        ...
+
+    async def announce(self, incarnation: str) -> None:
         """Prove, by something that ends with this process, that the incarnation lives."""
         ...
 
-    def withdraw(self, incarnation: str) -> None:
+    async def withdraw(self, incarnation: str) -> None:
         """End the proof; of an incarnation that is dead, forget it."""
         ...
 

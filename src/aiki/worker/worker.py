@@ -332,7 +332,7 @@ class Worker:
             )
         )
 
-    # News
+    # WorkerNews
 
     async def _listen_loop(self) -> None:
         """Facts for runs that are executed here, as soon as they are known."""

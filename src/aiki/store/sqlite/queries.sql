@@ -273,14 +273,33 @@ SET status = 'alive', lease_until = excluded.lease_until, seen_at = excluded.see
 WHERE worker.namespace = excluded.namespace;
 
 -- renew_worker --
-UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive', stuck = coalesce(?2, stuck)
+-- A heartbeat clears a suspicion, a claim that was waiting does not: its worker may be dead.
+UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive',
+    stuck = coalesce(?2, stuck),
+    suspect_since = CASE WHEN ?2 IS NULL THEN suspect_since END
 WHERE namespace = ?3 AND incarnation = ?4 AND status <> 'stopped' RETURNING incarnation;
 
--- close_workers --
-UPDATE worker SET status = ?1 WHERE incarnation IN (SELECT value FROM json_each(?2));
+-- stop_worker --
+UPDATE worker SET status = 'stopped', suspect_since = NULL
+WHERE namespace = ?1 AND incarnation = ?2;
+
+-- see_worker --
+UPDATE worker SET presence = ?3, suspect_since = NULL
+WHERE namespace = ?1 AND incarnation = ?2 AND presence <= ?3;
+
+-- suspect_worker --
+UPDATE worker SET suspect_since = ?4
+WHERE namespace = ?1 AND incarnation = ?2 AND presence = ?3 AND status = 'alive';
 
 -- silent_workers --
-SELECT incarnation FROM worker WHERE status = 'alive' AND lease_until < ?1;
+SELECT incarnation FROM worker
+WHERE status = 'alive' AND (lease_until < ?1 OR suspect_since <= ?2);
+
+-- lose_workers --
+UPDATE worker SET status = 'lost', suspect_since = NULL
+WHERE status = 'alive'
+  AND (lease_until < ?2 OR suspect_since <= ?3 OR incarnation IN (SELECT value FROM json_each(?1)))
+RETURNING incarnation;
 
 -- alive_workers --
 SELECT incarnation, lease_until FROM worker WHERE status = 'alive';
@@ -305,6 +324,21 @@ ORDER BY name, version;
 -- save_namespace --
 INSERT OR IGNORE INTO namespace (name, created_at) VALUES (?1, ?2);
 
+-- set_retention --
+UPDATE namespace SET retention_ms = ?2 WHERE name = ?1;
+
+-- load_namespaces --
+SELECT name, retention_ms FROM namespace ORDER BY name;
+
+-- save_answer --
+INSERT OR IGNORE INTO answer (namespace, command_id, answer, at) VALUES (?1, ?2, ?3, ?4);
+
+-- load_answer --
+SELECT answer FROM answer WHERE namespace = ?1 AND command_id = ?2;
+
+-- expire_answers --
+DELETE FROM answer WHERE at < ?1;
+
 -- insert_audit --
 INSERT INTO audit (id, at, namespace, principal, operation, object_id, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?);
@@ -316,14 +350,142 @@ INSERT INTO dead_letter (id, namespace, run_id, reason, at, detail) VALUES (?, ?
 SELECT id, namespace, run_id, reason, at, detail FROM dead_letter
 WHERE namespace = ?1 ORDER BY id DESC LIMIT ?2;
 
--- list_runs --
-SELECT id FROM run
+-- recent_transitions --
+SELECT r.workflow, t.run_id, t.revision, t.status, t.reason, t.at, t.attempt, t.epoch, t.worker
+FROM transition AS t JOIN run AS r ON r.id = t.run_id
+WHERE t.at >= ?2 AND r.namespace = ?1
+ORDER BY t.at, t.run_id, t.revision LIMIT ?3;
+
+-- The lists differ in the index that leads: pages stay cheap however many runs have ended.
+-- list_all_newest --
+SELECT id FROM run INDEXED BY run_newest
 WHERE namespace = ?1 AND (?2 IS NULL OR id < ?2)
   AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
   AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
-  AND (?6 IS NULL OR reference_id = ?6)
-  AND (?7 IS NULL OR parent_id = ?7)
-ORDER BY id DESC LIMIT ?8;
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id DESC LIMIT ?11;
+
+-- list_all_oldest --
+SELECT id FROM run INDEXED BY run_newest
+WHERE namespace = ?1 AND (?2 IS NULL OR id > ?2)
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id LIMIT ?11;
+
+-- list_workflow_newest --
+SELECT id FROM run INDEXED BY run_workflow
+WHERE namespace = ?1 AND (?2 IS NULL OR id < ?2)
+  AND workflow = ?3
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id DESC LIMIT ?11;
+
+-- list_workflow_oldest --
+SELECT id FROM run INDEXED BY run_workflow
+WHERE namespace = ?1 AND (?2 IS NULL OR id > ?2)
+  AND workflow = ?3
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id LIMIT ?11;
+
+-- list_open_newest --
+SELECT id FROM run INDEXED BY run_open
+WHERE namespace = ?1 AND (?2 IS NULL OR id < ?2)
+  AND ended_at IS NULL
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id DESC LIMIT ?11;
+
+-- list_open_oldest --
+SELECT id FROM run INDEXED BY run_open
+WHERE namespace = ?1 AND (?2 IS NULL OR id > ?2)
+  AND ended_at IS NULL
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id LIMIT ?11;
+
+-- list_failed_newest --
+SELECT id FROM run INDEXED BY run_failed
+WHERE namespace = ?1 AND (?2 IS NULL OR id < ?2)
+  AND status IN ('failed', 'cancelled')
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id DESC LIMIT ?11;
+
+-- list_failed_oldest --
+SELECT id FROM run INDEXED BY run_failed
+WHERE namespace = ?1 AND (?2 IS NULL OR id > ?2)
+  AND status IN ('failed', 'cancelled')
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id LIMIT ?11;
+
+-- list_parent_newest --
+SELECT id FROM run INDEXED BY run_parent
+WHERE namespace = ?1 AND (?2 IS NULL OR id < ?2)
+  AND parent_id = ?7
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id DESC LIMIT ?11;
+
+-- list_parent_oldest --
+SELECT id FROM run INDEXED BY run_parent
+WHERE namespace = ?1 AND (?2 IS NULL OR id > ?2)
+  AND parent_id = ?7
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id LIMIT ?11;
+
+-- list_reference_newest --
+SELECT id FROM run INDEXED BY run_reference
+WHERE namespace = ?1 AND (?2 IS NULL OR id < ?2)
+  AND workflow = ?3 AND reference_id = ?6
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id DESC LIMIT ?11;
+
+-- list_reference_oldest --
+SELECT id FROM run INDEXED BY run_reference
+WHERE namespace = ?1 AND (?2 IS NULL OR id > ?2)
+  AND workflow = ?3 AND reference_id = ?6
+  AND (?3 IS NULL OR workflow = ?3) AND (?4 IS NULL OR version = ?4)
+  AND (?5 IS NULL OR status IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR reference_id = ?6) AND (?7 IS NULL OR parent_id = ?7)
+  AND (?8 IS NULL OR shard = ?8)
+  AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+ORDER BY id LIMIT ?11;
 
 -- load_transitions --
 SELECT run_id, revision, status, reason, at, attempt, epoch, worker FROM transition
@@ -339,8 +501,8 @@ ORDER BY w.status <> 'alive', w.seen_at DESC LIMIT 1000;
 -- expired_runs --
 -- Ended long ago, and no live parent still has to record the end.
 SELECT r.id FROM run AS r LEFT JOIN run AS p ON p.id = r.parent_id
-WHERE r.ended_at < ?1 AND (p.id IS NULL OR p.ended_at IS NOT NULL)
-LIMIT ?2;
+WHERE r.namespace = ?1 AND r.ended_at < ?2 AND (p.id IS NULL OR p.ended_at IS NOT NULL)
+LIMIT ?3;
 
 -- delete_run --
 DELETE FROM run WHERE id = ?1;

@@ -8,7 +8,8 @@ from aiki.clock import SYSTEM, Instant
 from aiki.model.failure import Failure, decode_failure
 from aiki.model.run import Run, Transition
 from aiki.operations.runs import RunQuery
-from aiki.store.protocol import Reference
+from aiki.store.lists import leading_filter
+from aiki.store.protocol import News, Page, Reference
 from aiki.store.sqlite import rows
 from aiki.store.sqlite.statements import Statements
 
@@ -32,12 +33,19 @@ class RunVerbs:
         self._sql = statements
         self._now: Instant | None = None
         self._writing = writing
+        self.repeated = False
 
     async def now(self) -> Instant:
         if self._now is None:
             self._now = self._sql.one("now" if self._writing else "peek_now", SYSTEM.wall())
         assert self._now is not None
         return self._now
+
+    async def signal(self, news: News) -> None:
+        """SQLite tells other processes by its `data_version`."""
+
+    async def peek_runs(self, ids: Iterable[str]) -> list[Run]:
+        return await self.load_runs(ids)
 
     async def load_runs(self, ids: Iterable[str]) -> list[Run]:
         return [rows.run_from(row) for row in self._sql.rows("load_runs", rows.ids_json(ids))]
@@ -84,25 +92,32 @@ class RunVerbs:
         wake: Instant | None = self._sql.one("next_wake")
         return wake
 
-    async def list_runs(
-        self, namespace: str, query: RunQuery, limit: int, cursor: str | None
-    ) -> list[str]:
+    async def recent_transitions(
+        self, namespace: str, since: Instant, limit: int
+    ) -> list[tuple[str, Transition]]:
+        found = self._sql.rows("recent_transitions", namespace, since, limit)
+        return [(row[0], Transition(*row[1:])) for row in found]
+
+    async def list_runs(self, namespace: str, query: RunQuery, page: Page) -> list[str]:
         statuses = rows.ids_json(query.status) if query.status else None
         found = self._sql.rows(
-            "list_runs",
+            f"list_{leading_filter(query)}_{page.order}",
             namespace,
-            cursor,
+            page.cursor,
             query.workflow,
             query.version,
             statuses,
             query.reference_id,
             query.parent_id,
-            limit,
+            query.shard,
+            query.created_after,
+            query.created_before,
+            page.limit,
         )
         return [row[0] for row in found]
 
-    async def expired_runs(self, ended_before: Instant, limit: int) -> list[str]:
-        return [row[0] for row in self._sql.rows("expired_runs", ended_before, limit)]
+    async def expired_runs(self, namespace: str, ended_before: Instant, limit: int) -> list[str]:
+        return [row[0] for row in self._sql.rows("expired_runs", namespace, ended_before, limit)]
 
     async def delete_runs(self, ids: Sequence[str]) -> None:
         for table in _TABLES_OF_A_RUN:

@@ -14,7 +14,7 @@ CREATE TABLE clock (
 
 CREATE TABLE namespace (
     name TEXT PRIMARY KEY,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL, retention_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE workflow_version (
@@ -68,7 +68,12 @@ CREATE UNIQUE INDEX run_reference ON run (namespace, workflow, reference_id)
 CREATE INDEX run_wake ON run (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX run_held ON run (holder) WHERE status = 'running';
 CREATE INDEX run_diverged ON run (namespace, workflow, version) WHERE status = 'diverged';
-CREATE INDEX run_ended ON run (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX run_ended ON run (namespace, ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX run_newest ON run (namespace, id);
+CREATE INDEX run_workflow ON run (namespace, workflow, id);
+CREATE INDEX run_open ON run (namespace, id) WHERE ended_at IS NULL;
+CREATE INDEX run_failed ON run (namespace, id) WHERE status IN ('failed', 'cancelled');
+CREATE INDEX run_parent ON run (parent_id, id) WHERE parent_id IS NOT NULL;
 
 CREATE TABLE run_payload (
     run_id TEXT NOT NULL,
@@ -178,6 +183,8 @@ CREATE TABLE transition (
     PRIMARY KEY (run_id, revision)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX transition_at ON transition (at);
+
 CREATE TABLE decision (
     run_id TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -206,7 +213,7 @@ CREATE TABLE worker (
     seen_at INTEGER NOT NULL,
     offers BLOB NOT NULL,
     shards BLOB NOT NULL,
-    stuck BLOB NOT NULL
+    stuck BLOB NOT NULL, presence INTEGER NOT NULL DEFAULT 0, suspect_since INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX worker_alive ON worker (lease_until) WHERE status = 'alive';
@@ -219,6 +226,16 @@ CREATE TABLE dead_letter (
     at INTEGER NOT NULL,
     detail TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE answer (
+    namespace TEXT NOT NULL,
+    command_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    answer BLOB NOT NULL,
+    PRIMARY KEY (namespace, command_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX answer_at ON answer (at);
 
 CREATE TABLE audit (
     id TEXT PRIMARY KEY,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from aiki.clock import jitter
 from aiki.errors import ConfigurationError, StoreUnavailable
-from aiki.store.protocol import Work
+from aiki.store.protocol import ALL_NEWS, News, Work
 from aiki.store.sqlite.connection import open_connection, refuse_network_file_system
 from aiki.store.sqlite.migrations import SCHEMA_VERSION, migrate
 from aiki.store.sqlite.presence import Presence
@@ -31,6 +31,10 @@ class SqliteStore:
 
     name = "sqlite"
     schema_version = SCHEMA_VERSION
+    shared = False
+
+    SIGNAL_MS = (20, 250)
+    """The pauses between looks at what other processes did."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,15 +99,28 @@ class SqliteStore:
         finally:
             statements.connection.execute("COMMIT")
 
-    async def changed(self) -> bool:
+    async def browse(self, work: Work[R]) -> R:
+        return await self.read(work)
+
+    def changed(self) -> bool:
+        """Whether another process committed since the last time this was asked."""
         version: int = self._opened(self._write).one("data_version")
         changed, self._seen_version = version != self._seen_version, version
         return changed
 
-    def announce(self, incarnation: str) -> None:
+    async def wait_for_news(self, waiting: Callable[[], bool]) -> News:
+        shortest, longest = self.SIGNAL_MS
+        pause = float(shortest)
+        while True:
+            await asyncio.sleep(pause / 1000)
+            if self.changed():
+                return ALL_NEWS
+            pause = min(pause * (1.1 if waiting() else 2) + 1, longest)
+
+    async def announce(self, incarnation: str) -> None:
         self.presence.announce(incarnation)
 
-    def withdraw(self, incarnation: str) -> None:
+    async def withdraw(self, incarnation: str) -> None:
         self.presence.withdraw(incarnation)
 
     async def dead(self, incarnations: Iterable[str]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from aiki.clock import Instant
 from aiki.model.audit import AuditRecord
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
+from aiki.operations.catalog import Namespace
 from aiki.operations.work import Offer
 from aiki.store.protocol import Held, Ready
 from aiki.store.sqlite import rows
@@ -111,11 +112,25 @@ class SqliteTransaction(MemoVerbs):
         )
         return bool(renewed)
 
-    async def close_workers(self, incarnations: Sequence[str], status: str) -> None:
-        self._sql.run("close_workers", status, rows.ids_json(incarnations))
+    async def stop_worker(self, namespace: str, incarnation: str) -> None:
+        self._sql.run("stop_worker", namespace, incarnation)
 
-    async def silent_workers(self, now: Instant) -> list[str]:
-        return [row[0] for row in self._sql.rows("silent_workers", now)]
+    async def see_worker(self, namespace: str, incarnation: str, presence: int) -> None:
+        self._sql.run("see_worker", namespace, incarnation, presence)
+
+    async def suspect_worker(
+        self, namespace: str, incarnation: str, presence: int, now: Instant
+    ) -> None:
+        self._sql.run("suspect_worker", namespace, incarnation, presence, now)
+
+    async def silent_workers(self, now: Instant, suspect_before: Instant) -> list[str]:
+        return [row[0] for row in self._sql.rows("silent_workers", now, suspect_before)]
+
+    async def lose_workers(
+        self, dead: Iterable[str], now: Instant, suspect_before: Instant
+    ) -> list[str]:
+        found = self._sql.rows("lose_workers", rows.ids_json(dead), now, suspect_before)
+        return [row[0] for row in found]
 
     async def alive_workers(self) -> dict[str, Instant]:
         return dict(self._sql.rows("alive_workers"))
@@ -169,6 +184,24 @@ class SqliteTransaction(MemoVerbs):
 
     async def save_namespace(self, namespace: str, now: Instant) -> None:
         self._sql.run("save_namespace", namespace, now)
+
+    async def set_retention(self, namespace: str, retention_ms: int | None) -> None:
+        self._sql.run("set_retention", namespace, retention_ms)
+
+    async def load_namespaces(self) -> list[Namespace]:
+        return [Namespace(*row) for row in self._sql.rows("load_namespaces")]
+
+    async def save_answer(
+        self, namespace: str, command_id: str, answer: bytes, now: Instant
+    ) -> None:
+        self._sql.run("save_answer", namespace, command_id, answer, now)
+
+    async def load_answer(self, namespace: str, command_id: str) -> bytes | None:
+        answer: bytes | None = self._sql.one("load_answer", namespace, command_id)
+        return answer
+
+    async def expire_answers(self, before: Instant) -> None:
+        self._sql.run("expire_answers", before)
 
     async def insert_audit(self, records: Sequence[AuditRecord]) -> None:
         self._sql.many(

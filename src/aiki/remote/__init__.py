@@ -1,0 +1,1 @@
+"""A server elsewhere: its `Api` over HTTP and gRPC."""

@@ -1,0 +1,1 @@
+"""How operations and answers travel: MessagePack between Aiki's own parts, JSON for everybody."""
