@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from aiki import failpoints
-from aiki.engine.daemons import Daemons, recover, stall, wake_due
+from aiki.engine.daemons import recover, stall, wake_due
 from aiki.errors import AikiError
 from aiki.model.run import RunOptions, RunView
 from aiki.model.task import Divergence, Entry, TaskAttempt, Wait
@@ -45,6 +45,7 @@ from aiki.operations.work import (
     Reported,
 )
 from aiki.store.sqlite import run_verbs
+from aiki.store.sqlite.store import SqliteStore
 from tests.differential import oracle as model
 from tests.differential.invariants import broken
 from tests.differential.oracle import GRACE_MS, LEASE_MS, Oracle
@@ -597,7 +598,7 @@ def _run(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(tempfile.mkdtemp(prefix="aiki-"))
     with monkeypatch.context() as patch:
         patch.setattr(run_verbs, "SYSTEM", FrozenClock())
-        patch.setattr(Daemons, "SIGNAL_MS", (60_000, 60_000))
+        patch.setattr(SqliteStore, "SIGNAL_MS", (60_000, 60_000))
         pair = Pair(folder, random.Random(number))
         try:
             for worker in WORKERS:

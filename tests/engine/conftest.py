@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from aiki.engine.daemons import Daemons
+from aiki.store.sqlite.store import SqliteStore
 from tests.engine.support import Crash, Ring
 
 
 @pytest.fixture
 async def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ring]:
     """An engine on an empty file."""
-    monkeypatch.setattr(Daemons, "SIGNAL_MS", (60_000, 60_000))
+    monkeypatch.setattr(SqliteStore, "SIGNAL_MS", (60_000, 60_000))
     ring = Ring(tmp_path / "a.db")
     await ring.engine.start()
     yield ring

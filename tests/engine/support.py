@@ -80,10 +80,15 @@ class Ring:
 
     async def together(self, *operations: Operation[Any]) -> list[Any]:
         """All of them in one batch: answers or errors, in their order."""
-        batches = self.engine.committer.batches
+        batches = self.batches
         answers = await asyncio.gather(*map(self.api.call, operations), return_exceptions=True)
-        assert self.engine.committer.batches == batches + 1
+        assert self.batches == batches + 1
         return answers
+
+    @property
+    def batches(self) -> int:
+        """Transactions that operations shared, on both lanes."""
+        return self.engine.committer.batches + self.engine.lifeline.batches
 
     async def pass_time(self, milliseconds: int) -> None:
         await self.store.shift_clock(milliseconds)

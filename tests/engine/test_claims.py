@@ -24,6 +24,7 @@ from aiki.operations.work import (
     Parked,
     RegisterWorker,
 )
+from aiki.store.protocol import ALL_NEWS
 from tests.engine.support import (
     COMPLETE,
     FAILURE,
@@ -154,8 +155,8 @@ async def test_a_claim_that_another_process_made_possible_is_found(ring: Ring) -
     await other.engine.start()
     started = await other.start()
     assert not waiting.done()
-    assert await ring.store.changed()
-    ring.engine.refresh()
+    assert ring.store.changed()
+    await ring.engine.refresh(ALL_NEWS)
     assert ids_of(await waiting) == [started]
     await other.engine.stop()
 

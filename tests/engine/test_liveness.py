@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from aiki.engine.daemons import recover, retention
+from aiki.engine.daemons import forget, recover
 from aiki.errors import InvalidRequest, NotFound
 from aiki.model.failure import DeadLettered
 from aiki.operations.catalog import ListDeadLetters, ListWorkers
 from aiki.operations.runs import PauseRun
 from aiki.operations.work import Heartbeat, Holding, LeaveWorker, Listen
+from aiki.store.protocol import ALL_NEWS
 from tests.engine.support import (
     COMPLETE,
     LEASE_MS,
@@ -200,11 +201,11 @@ async def test_workers_that_left_long_ago_are_forgotten(ring: Ring) -> None:
     await ring.call(LeaveWorker(incarnation="worker-1"))
     await ring.pass_time(31 * DAY_MS)
     await ring.call(Heartbeat(incarnation="worker-2", held=()))
-    await retention(ring.engine)
+    await forget(ring.engine)
     assert [worker.incarnation for worker in await ring.call(ListWorkers())] == ["worker-2"]
 
 
-# WorkerNews
+# News
 
 
 async def test_news_are_pushed_to_the_worker_that_executes_the_run(ring: Ring) -> None:
@@ -225,6 +226,6 @@ async def test_news_that_another_process_brought_between_two_calls_are_told(ring
     await other.engine.start()
     event = await other.send(run.id)
     await other.engine.stop()
-    ring.engine.refresh()
+    await ring.engine.refresh(ALL_NEWS)
     news = await ring.call(Listen(incarnation="worker-1", cursor=before.cursor))
     assert [fact.id for fact in news.facts] == [event]

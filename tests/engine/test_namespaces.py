@@ -13,6 +13,7 @@ from aiki.ids import new_id
 from aiki.model.audit import Principal
 from aiki.model.task import Wait
 from aiki.operations.base import OPERATIONS, Operation
+from aiki.operations.bulk import RerunRun
 from aiki.operations.catalog import ListDeadLetters, ListWorkers, ListWorkflows
 from aiki.operations.runs import (
     CancelRun,
@@ -60,11 +61,13 @@ UNKNOWN: dict[str, Callable[[str], Operation[Any]]] = {
     "RetryDiverged": lambda run_id: RetryDiverged(id=run_id),
     "SendEvent": event_of,
     "LoadMemo": lambda run_id: LoadMemo(run_id=run_id, epoch=1),
+    "RerunRun": lambda run_id: RerunRun(id=run_id, command_id=new_id()),
     "Heartbeat": lambda run_id: Heartbeat(incarnation="worker-1", held=()),
 }
 PLAIN = {
     "StartRuns", "ListRuns", "ListWorkflows", "ListWorkers", "ListDeadLetters", "GetServerInfo",
     "ClaimRuns", "Report", "Listen", "LeaveWorker", "RegisterWorker",
+    "SendEvents", "CancelRuns", "RerunRuns", "GetNamespace", "SetRetention", "GetChanges",
 }  # fmt: skip
 """Operations that name no run, or answer for each run: the tests below look at them."""
 

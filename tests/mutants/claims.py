@@ -131,8 +131,8 @@ RECOVERY = (
     Mutant(
         "lease-boundary",
         SQL,
-        "WHERE status = 'alive' AND lease_until < ?1;",
-        "WHERE status = 'alive' AND lease_until <= ?1;",
+        "WHERE status = 'alive' AND (lease_until < ?1 OR suspect_since <= ?2);",
+        "WHERE status = 'alive' AND (lease_until <= ?1 OR suspect_since <= ?2);",
         (STORE + "test_the_life_of_a_worker",),
     ),
     Mutant(

@@ -43,8 +43,8 @@ STOPS = (
     Mutant(
         "retention-orphans-a-parent",
         SQL,
-        "WHERE r.ended_at < ?1 AND (p.id IS NULL OR p.ended_at IS NOT NULL)",
-        "WHERE r.ended_at < ?1",
+        "r.ended_at < ?2 AND (p.id IS NULL OR p.ended_at IS NOT NULL)",
+        "r.ended_at < ?2",
         (
             STORE + "test_children_of_live_parents_do_not_expire",
             STOPPING + "test_retention_keeps_the_children_of_live_parents",

@@ -18,14 +18,18 @@ from aiki.model.failure import Failure, Raised, encode_failure
 from aiki.model.run import Run, RunState, Transition
 from aiki.model.task import Decision, Divergence, Entry, Fact, TaskAttempt, Wait
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec
+from aiki.operations.catalog import Namespace
 from aiki.operations.runs import RunQuery
 from aiki.operations.work import ChildRef, Offer
 from aiki.store.protocol import (
+    ALL_NEWS,
+    NO_NEWS,
     AttemptRow,
     Consumed,
     EntryRow,
     EventKey,
     Held,
+    Page,
     Ready,
     Reference,
     Store,
@@ -272,8 +276,12 @@ class StoreBehaviour:
             (RunQuery(parent_id="r-1"), ["r-4"]),
             (RunQuery(parent_id="r-1", status=("failed",)), []),
         ):
-            assert await verbs.list_runs("default", query, 10, None) == ids
-        assert await verbs.list_runs("default", RunQuery(), 2, "r-4") == ["r-3", "r-2"]
+            assert await verbs.list_runs("default", query, Page(10)) == ids
+            oldest_first = await verbs.list_runs("default", query, Page(10, None, "oldest"))
+            assert oldest_first == ids[::-1]
+        assert await verbs.list_runs("default", RunQuery(), Page(2, "r-4")) == ["r-3", "r-2"]
+        oldest = Page(2, "r-1", "oldest")
+        assert await verbs.list_runs("default", RunQuery(), oldest) == ["r-2", "r-3"]
 
     async def test_deletion_takes_all_of_a_run_and_nothing_else(self, verbs: Verbs) -> None:
         for id in ("r-1", "r-2"):
@@ -281,8 +289,9 @@ class StoreBehaviour:
             await verbs.insert_payloads([(id, "input", b"")])
             await verbs.insert_entries([EntryRow(id, 1, an_entry(1))])
             await verbs.insert_facts([a_fact(f"f-{id}", id)])
-        assert await verbs.expired_runs(5, 10) == []
-        assert sorted(await verbs.expired_runs(6, 10)) == ["r-1", "r-2"]
+        assert await verbs.expired_runs("default", 5, 10) == []
+        assert sorted(await verbs.expired_runs("default", 6, 10)) == ["r-1", "r-2"]
+        assert await verbs.expired_runs("other", 6, 10) == []
         await verbs.delete_runs(["r-1"])
         assert [run.id for run in await verbs.load_runs(["r-1", "r-2"])] == ["r-2"]
         assert await verbs.load_payloads(["r-1", "r-2"], "input") == {"r-2": b""}
@@ -291,9 +300,9 @@ class StoreBehaviour:
 
     async def test_children_of_live_parents_do_not_expire(self, verbs: Verbs) -> None:
         await verbs.insert_runs([a_run("p"), a_run("c", "failed", ended_at=1, parent_id="p")])
-        assert await verbs.expired_runs(9, 10) == []
+        assert await verbs.expired_runs("default", 9, 10) == []
         await verbs.update_states([a_run("p", "failed", ended_at=20)])
-        assert await verbs.expired_runs(9, 10) == ["c"]
+        assert await verbs.expired_runs("default", 9, 10) == ["c"]
 
     # Memo
 
@@ -494,8 +503,8 @@ class StoreBehaviour:
     async def test_the_life_of_a_worker(self, verbs: Verbs) -> None:
         await verbs.save_worker(a_worker(), OFFERS, ("eu",))
         assert await verbs.alive_workers() == {"w-1": 2_000}
-        assert await verbs.silent_workers(2_000) == []
-        assert await verbs.silent_workers(2_001) == ["w-1"]
+        assert await verbs.silent_workers(2_000, 0) == []
+        assert await verbs.silent_workers(2_001, 0) == ["w-1"]
         assert await verbs.renew_worker("default", "w-1", ["stuck"], 5_000)
         assert not await verbs.renew_worker("other", "w-1", [], 9_000)
         assert not await verbs.renew_worker("default", "w-2", [], 9_000)
@@ -503,17 +512,93 @@ class StoreBehaviour:
         expected = a_worker(lease_until=6_000, seen_at=5_000, running=1, stuck=("stuck",))
         assert await verbs.list_workers("default") == [expected]
         await verbs.expire_workers(9_999)
-        await verbs.close_workers(["w-1"], "lost")
+        assert await verbs.lose_workers([], 6_000, 0) == []
+        assert await verbs.lose_workers([], 6_001, 0) == ["w-1"]
         assert await verbs.alive_workers() == {}
+        assert await verbs.lose_workers([], 6_001, 0) == []
         assert await verbs.renew_worker("default", "w-1", [], 7_000)
-        await verbs.close_workers(["w-1"], "stopped")
+        assert await verbs.lose_workers(["w-1", "w-9"], 7_000, 0) == ["w-1"]
+        assert await verbs.renew_worker("default", "w-1", [], 7_000)
+        await verbs.stop_worker("other", "w-1")
+        assert await verbs.alive_workers() == {"w-1": 8_000}
+        await verbs.stop_worker("default", "w-1")
         assert not await verbs.renew_worker("default", "w-1", [], 8_000)
         await verbs.expire_workers(7_000)
         assert len(await verbs.list_workers("default")) == 1
         await verbs.expire_workers(7_001)
         assert await verbs.list_workers("default") == []
 
+    async def test_a_suspected_worker(self, verbs: Verbs) -> None:
+        """Only the closing of its latest streaming request makes a worker suspect."""
+        await verbs.save_worker(a_worker(lease_until=99_000), OFFERS, ())
+        who = ("default", "w-1")
+        await verbs.see_worker(*who, 2)
+        await verbs.suspect_worker(*who, 1, 3_000)
+        await verbs.suspect_worker("other", "w-1", 2, 3_000)
+        assert await verbs.silent_workers(3_000, 9_000) == []
+        await verbs.suspect_worker(*who, 2, 3_000)
+        assert await verbs.silent_workers(3_000, 2_999) == []
+        assert await verbs.silent_workers(3_000, 3_000) == ["w-1"]
+        await verbs.see_worker(*who, 1)
+        assert await verbs.silent_workers(3_000, 3_000) == ["w-1"]
+        assert await verbs.renew_worker(*who, None, 3_100)
+        assert await verbs.silent_workers(3_100, 3_100) == ["w-1"]
+        await verbs.see_worker(*who, 3)
+        assert await verbs.silent_workers(3_200, 3_200) == []
+        await verbs.suspect_worker(*who, 3, 3_300)
+        assert await verbs.renew_worker(*who, [], 3_400)
+        assert await verbs.lose_workers([], 3_500, 3_500) == []
+        await verbs.suspect_worker(*who, 3, 3_600)
+        assert await verbs.lose_workers([], 3_700, 3_600) == ["w-1"]
+
     # What operators look at
+
+    async def test_namespaces_and_their_retention(self, verbs: Verbs) -> None:
+        await verbs.save_namespace("b", 1)
+        await verbs.save_namespace("a", 1)
+        await verbs.set_retention("a", 5_000)
+        await verbs.save_namespace("a", 2)
+        assert await verbs.load_namespaces() == [Namespace("a", 5_000), Namespace("b", None)]
+
+    async def test_answers_to_bulk_calls(self, verbs: Verbs) -> None:
+        await verbs.save_answer("default", "c-1", b"first", 5)
+        await verbs.save_answer("default", "c-1", b"second", 6)
+        assert await verbs.load_answer("default", "c-1") == b"first"
+        assert await verbs.load_answer("other", "c-1") is None
+        await verbs.expire_answers(5)
+        assert await verbs.load_answer("default", "c-1") == b"first"
+        await verbs.expire_answers(6)
+        assert await verbs.load_answer("default", "c-1") is None
+
+    async def test_recent_transitions(self, verbs: Verbs) -> None:
+        runs = [a_run("r-1"), a_run("r-2"), a_run("r-3", namespace="other")]
+        await verbs.insert_runs(runs)
+        rows = [Transition(id, 0, "queued", "new", at, 1, 0) for id, at in
+                (("r-1", 7), ("r-2", 5), ("r-3", 6))]  # fmt: skip
+        await verbs.insert_transitions(rows)
+        assert await verbs.recent_transitions("default", 5, 9) == [
+            ("orders", rows[1]), ("orders", rows[0])
+        ]  # fmt: skip
+        assert await verbs.recent_transitions("default", 6, 9) == [("orders", rows[0])]
+        assert await verbs.recent_transitions("default", 5, 1) == [("orders", rows[1])]
+
+    async def test_peeking_sees_runs(self, verbs: Verbs) -> None:
+        await verbs.insert_runs([a_run()])
+        assert await verbs.peek_runs(["r-1", "r-2"]) == [a_run()]
+
+    async def test_signals_may_be_sent(self, store: Store) -> None:
+        await store.transact(lambda tx: tx.signal(ALL_NEWS))
+        await store.transact(lambda tx: tx.signal(NO_NEWS))
+
+    async def test_a_work_that_is_done_at_once_is_not_repeated(self, store: Store) -> None:
+        async def repeated(tx: Transaction) -> bool:
+            return tx.repeated
+
+        assert not await store.transact(repeated)
+
+    async def test_browsing_sees_what_was_committed(self, store: Store, verbs: Verbs) -> None:
+        await verbs.insert_runs([a_run()])
+        assert await store.browse(lambda tx: tx.load_runs(["r-1"])) == [a_run()]
 
     async def test_workflow_versions(self, verbs: Verbs) -> None:
         first = WorkflowSpec("orders", "1.0", "s-1", input_schema={"type": "object"})

@@ -102,6 +102,7 @@ class Batch:
         self._unqueued: list[str] = []
         self._audit: list[AuditRecord] = []
         self._new_answers: list[tuple[str, str, bytes]] = []
+        self._retentions: dict[str, int | None] = {}
         self._dead_letters: list[DeadLetter] = []
         self._decisions: list[tuple[str, int, Decision]] = []
         self._divergences: list[tuple[str, Divergence]] = []
@@ -304,6 +305,10 @@ class Batch:
         self.answers[namespace, command_id] = answer
         self._new_answers.append((namespace, command_id, answer))
 
+    def set_retention(self, namespace: str, retention_ms: int | None) -> None:
+        """How long a namespace keeps its ended runs."""
+        self._retentions[namespace] = retention_ms
+
     def add_dead_letter(self, run: Run, reason: str, detail: str) -> None:
         """Keep what could not be delivered."""
         self._dead_letters.append(
@@ -392,6 +397,8 @@ class Batch:
             await tx.insert_audit(self._audit)
         if self._dead_letters:
             await tx.insert_dead_letters(self._dead_letters)
+        for namespace, retention_ms in self._retentions.items():
+            await tx.set_retention(namespace, retention_ms)
         for namespace, command_id, answer in self._new_answers:
             await tx.save_answer(namespace, command_id, answer, self.now)
         for run_id, attempt, decision in self._decisions:

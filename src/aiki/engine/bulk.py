@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
@@ -70,7 +70,7 @@ _Filtered = CancelRuns | RerunRuns
 
 
 async def _match(operation: _Filtered, principal: Principal, batch: Batch) -> list[str]:
-    """The first answer to this command, or the runs that match now."""
+    """The runs that match now, up to the limit; one more tells that there are more."""
     if not 1 <= operation.limit <= limits.BULK_ITEMS:
         raise InvalidRequest(f"limit={operation.limit}: from 1 to {limits.BULK_ITEMS}")
     wanted = _UNFINISHED if isinstance(operation, CancelRuns) else tuple(sorted(TERMINAL))
@@ -82,26 +82,10 @@ async def _match(operation: _Filtered, principal: Principal, batch: Batch) -> li
             f"not {', '.join(query.status)}"
         )
     query = msgspec.structs.replace(query, status=statuses)
-    await _load_answer(operation.command_id, principal, batch)
     page = Page(operation.limit + 1, None, "oldest")
     ids = await batch.tx.list_runs(principal.namespace, query, page)
     batch.matched[operation.command_id] = ids
     return ids[: operation.limit]
-
-
-async def _load_answer(command_id: str, principal: Principal, batch: Batch) -> None:
-    known = await batch.tx.load_answer(principal.namespace, command_id)
-    if known is not None:
-        batch.answers[principal.namespace, command_id] = known
-
-
-def _known(command_id: str, principal: Principal, batch: Batch, kind: Any) -> Any:
-    known = batch.answers.get((principal.namespace, command_id))
-    return None if known is None else msgspec.json.decode(known, type=kind)
-
-
-def _keep(answer: Any, operation: _Filtered | RerunRun, principal: Principal, batch: Batch) -> None:
-    batch.add_answer(principal.namespace, operation.command_id, msgspec.json.encode(answer))
 
 
 async def prepare_cancels(operation: CancelRuns, principal: Principal, batch: Batch) -> None:
@@ -144,10 +128,9 @@ def apply_reruns(operation: RerunRuns, principal: Principal, batch: Batch) -> Bu
     return _each(operation, principal, batch, lambda run: _rerun(run, batch))
 
 
-def _each(operation: _Filtered, principal: Principal, batch: Batch, act: Any) -> BulkResult:
-    known: BulkResult | None = _known(operation.command_id, principal, batch, BulkResult)
-    if known is not None:
-        return known
+def _each(
+    operation: _Filtered, principal: Principal, batch: Batch, act: Callable[[Run], str]
+) -> BulkResult:
     matched = batch.matched[operation.command_id]
     ids, more = matched[: operation.limit], len(matched) > operation.limit
     if operation.dry_run:
@@ -159,11 +142,9 @@ def _each(operation: _Filtered, principal: Principal, batch: Batch, act: Any) ->
             done.append(act(own_run(run_id, principal, batch)))
         except AikiError as error:
             refused.append(_refused(run_id, error))
-    result = BulkResult(matched=len(ids), done=tuple(done), refused=tuple(refused), more=more)
-    _keep(result, operation, principal, batch)
     detail = f"{len(done)} runs: {_told(operation.query)}"
     batch.add_audit(principal, type(operation).__name__, operation.command_id, detail)
-    return result
+    return BulkResult(matched=len(ids), done=tuple(done), refused=tuple(refused), more=more)
 
 
 def _told(query: RunQuery) -> str:
@@ -175,18 +156,13 @@ def _told(query: RunQuery) -> str:
 
 async def prepare_rerun(operation: RerunRun, principal: Principal, batch: Batch) -> None:
     """Name the run, and read what it was started with."""
-    await _load_answer(operation.command_id, principal, batch)
     batch.names.runs.add(operation.id)
     batch.originals.update(await batch.tx.load_payloads([operation.id], "input"))
 
 
 def apply_rerun(operation: RerunRun, principal: Principal, batch: Batch) -> Started:
-    """Start it anew, once for each command."""
-    known: Started | None = _known(operation.command_id, principal, batch, Started)
-    if known is not None:
-        return known
+    """Start it anew."""
     started = Started(_rerun(own_run(operation.id, principal, batch), batch), True)
-    _keep(started, operation, principal, batch)
     batch.add_audit(principal, "RerunRun", operation.id, started.id)
     return started
 

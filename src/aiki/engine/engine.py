@@ -120,8 +120,7 @@ class Engine:
         if principal.roles.isdisjoint({"admin", kind.role}):
             reply(None, InvalidRequest(f"{principal.name} lacks the role {kind.role}"))
         elif kind in HANDLERS or kind is ClaimRuns:
-            lane = self.lifeline if kind in _LIFELINE else self.committer
-            lane.submit(Ask(operation, principal, reply))
+            self._lane(operation).submit(Ask(operation, principal, reply))
             self._note_presence(operation, principal)
         elif isinstance(operation, GetRun) and operation.wait_ms > 0:
             # Whoever waits looks after it began to wait, so that nothing falls in between.
@@ -130,6 +129,12 @@ class Engine:
             self._look(watch, late=False)
         else:
             self._spawn(self._answer(operation, principal, reply))
+
+    def _lane(self, operation: Operation[Any]) -> Committer:
+        """Heartbeats go by themselves; but a goodbye keeps its place among claims."""
+        if isinstance(operation, Heartbeat) and operation.draining:
+            return self.committer
+        return self.lifeline if type(operation) in _LIFELINE else self.committer
 
     def _submit(self, ask: Ask) -> None:
         self.committer.submit(ask)

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiki.engine import bulk as bulks
 from aiki.engine import controls, events, namespaces, reads, reports, starts, upkeep, workers
-from aiki.engine.batch import Batch
+from aiki.engine.answers import once
 from aiki.engine.claims import load_memo
+from aiki.engine.handler import Handler
 from aiki.model.audit import Principal
 from aiki.operations import bulk, catalog, runs, work
 from aiki.operations.base import Operation
 from aiki.store.protocol import Transaction
 
-
-class Handler(NamedTuple):
-    """`prepare` names rows before they are loaded; `apply` decides, or raises and changes none."""
-
-    prepare: Callable[[Any, Principal, Batch], Awaitable[None]]
-    apply: Callable[[Any, Principal, Batch], Any]
-
-
 HANDLERS: dict[type[Operation[Any]], Handler] = {
-    runs.StartRuns: Handler(starts.prepare_starts, starts.apply_starts),
-    runs.SendEvent: Handler(events.prepare_event, events.apply_event),
+    runs.StartRuns: once(runs.StartRuns, Handler(starts.prepare_starts, starts.apply_starts)),
+    runs.SendEvent: once(runs.SendEvent, Handler(events.prepare_event, events.apply_event)),
     runs.CancelRun: Handler(controls.prepare_stop, controls.apply_cancel),
     runs.TerminateRun: Handler(controls.prepare_stop, controls.apply_terminate),
     runs.PauseRun: Handler(controls.prepare_control, controls.apply_pause),
@@ -32,11 +25,13 @@ HANDLERS: dict[type[Operation[Any]], Handler] = {
     runs.RedeliverRun: Handler(controls.prepare_control, controls.apply_redeliver),
     runs.WaiveEntries: Handler(controls.prepare_decision, controls.apply_waive),
     runs.RetryDiverged: Handler(controls.prepare_decision, controls.apply_retry_diverged),
-    bulk.SendEvents: Handler(bulks.prepare_events, bulks.apply_events),
-    bulk.CancelRuns: Handler(bulks.prepare_cancels, bulks.apply_cancels),
-    bulk.RerunRun: Handler(bulks.prepare_rerun, bulks.apply_rerun),
-    bulk.RerunRuns: Handler(bulks.prepare_reruns, bulks.apply_reruns),
-    catalog.SetRetention: Handler(namespaces.prepare_retention, namespaces.apply_retention),
+    bulk.SendEvents: once(bulk.SendEvents, Handler(bulks.prepare_events, bulks.apply_events)),
+    bulk.CancelRuns: once(bulk.CancelRuns, Handler(bulks.prepare_cancels, bulks.apply_cancels)),
+    bulk.RerunRun: once(bulk.RerunRun, Handler(bulks.prepare_rerun, bulks.apply_rerun)),
+    bulk.RerunRuns: once(bulk.RerunRuns, Handler(bulks.prepare_reruns, bulks.apply_reruns)),
+    catalog.SetRetention: once(
+        catalog.SetRetention, Handler(namespaces.prepare_retention, namespaces.apply_retention)
+    ),
     work.RegisterWorker: Handler(workers.prepare_registration, workers.apply_registration),
     work.Heartbeat: Handler(workers.prepare_heartbeat, workers.apply_heartbeat),
     work.LeaveWorker: Handler(workers.prepare_leave, workers.apply_leave),

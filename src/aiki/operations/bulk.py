@@ -46,6 +46,8 @@ class SendEvents(Operation[SentEvents], frozen=True, kw_only=True):
     mutates: ClassVar[bool] = True
 
     events: tuple[SendEvent, ...]
+    command_id: str | None = None
+    """Repeated under the same id, whatever the events' ids, it gets the first answer for a day."""
 
 
 @operation

@@ -107,6 +107,8 @@ class SetRetention(Operation[Namespace], frozen=True, kw_only=True):
 
     retention_ms: int | None
     """0 keeps them for ever; None is the server's default."""
+    command_id: str | None = None
+    """Made by the caller: the same id is the same request, for a day."""
 
 
 @operation

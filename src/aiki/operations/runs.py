@@ -82,6 +82,8 @@ class StartRuns(Operation[tuple[Started, ...]], frozen=True, kw_only=True):
     mutates: ClassVar[bool] = True
 
     starts: tuple[StartRun, ...]
+    command_id: str | None = None
+    """Repeated under the same id, whatever the runs' ids, it gets the first answer for a day."""
 
 
 @operation
@@ -238,3 +240,5 @@ class SendEvent(Operation[str], frozen=True, kw_only=True):
     name: str
     value: bytes = b"null"
     key: str | None = None
+    command_id: str | None = None
+    """Repeated under the same id, whatever the event's id, it gets the first answer for a day."""

@@ -14,7 +14,8 @@ CREATE TABLE clock (
 
 CREATE TABLE namespace (
     name TEXT PRIMARY KEY,
-    created_at INTEGER NOT NULL, retention_ms INTEGER
+    created_at INTEGER NOT NULL,
+    retention_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE workflow_version (
@@ -213,7 +214,9 @@ CREATE TABLE worker (
     seen_at INTEGER NOT NULL,
     offers BLOB NOT NULL,
     shards BLOB NOT NULL,
-    stuck BLOB NOT NULL, presence INTEGER NOT NULL DEFAULT 0, suspect_since INTEGER
+    stuck BLOB NOT NULL,
+    presence INTEGER NOT NULL DEFAULT 0,
+    suspect_since INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX worker_alive ON worker (lease_until) WHERE status = 'alive';
