@@ -1,12 +1,14 @@
-"""Who is who: the only module that names concrete stores and engines."""
+"""Who is who: the only module that names concrete stores, engines and connections."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from aiki.client.client import Client
+from aiki.client.client import Client, Connection
 from aiki.engine.engine import EngineSettings
 from aiki.engine.host import EmbeddedApi, EngineHost
 from aiki.errors import ConfigurationError
@@ -15,36 +17,104 @@ from aiki.operations.base import Api
 from aiki.store.protocol import Store
 
 DEFAULT_URL = "sqlite:///aiki.db"
-_LATER = {"postgresql", "postgres", "mysql", "http", "https", "grpc", "grpcs"}
+POSTGRES = frozenset({"postgresql", "postgres"})
+MYSQL = frozenset({"mysql", "mariadb"})
+HTTP = frozenset({"http", "https"})
+GRPC = frozenset({"grpc", "grpcs"})
+_EXTRAS = {"asyncpg": "postgres", "asyncmy": "mysql", "grpc": "grpc"}
 
 
 def connect(
-    url: str = DEFAULT_URL, *, namespace: str = "default", settings: EngineSettings | None = None
+    url: str | Sequence[str] = DEFAULT_URL,
+    *,
+    namespace: str = "default",
+    settings: EngineSettings | None = None,
+    token: str | None = None,
+    timeout: timedelta | None = None,
 ) -> Client:
-    """Open a client by URL: `sqlite:///file` runs the server in this process.
+    """Open a client by URL. Nothing is contacted before the first use.
 
-    Raises `ConfigurationError` for a URL that names no store; the file is opened at the first use.
+    `sqlite:///file`, `postgresql://...` and `mysql://...` run the server in this process;
+    `http(s)://...` and `grpc(s)://...` call one elsewhere, with `token` if it asks for one. Several
+    servers, as a list or as `http://a:8080,b:8080`, stand in for each other. `timeout` is for how
+    long a call is repeated while no server answers (30 s). `settings` are an embedded server's.
+
+    Raises `ConfigurationError` for a URL that names none of these.
     """
-    store = store_for(url)
-    return Client(EmbeddedConnection(store, namespace, settings), namespace=namespace)
+    urls = [url] if isinstance(url, str) else list(url)
+    if not urls:
+        raise ConfigurationError(f"no URL is given; for example {DEFAULT_URL}")
+    connection = _connection(urls, namespace, settings, token)
+    return Client(connection, namespace=namespace, timeout=timeout)
 
 
-def store_for(url: str) -> Store:
-    """The store that a URL names."""
+def _connection(
+    urls: list[str], namespace: str, settings: EngineSettings | None, token: str | None
+) -> Connection:
+    scheme = urlsplit(urls[0]).scheme
+    if scheme in HTTP:
+        from aiki.remote.http import HttpConnection
+
+        return HttpConnection(urls, namespace=namespace, token=token)
+    if scheme in GRPC:
+        try:
+            from aiki.remote.grpc import GrpcConnection
+        except ModuleNotFoundError as error:
+            raise _missing(error) from None
+
+        return GrpcConnection(urls, namespace=namespace, token=token)
+    if len(urls) > 1:
+        raise ConfigurationError(f"several URLs are for servers elsewhere, not for {scheme}://")
+    return EmbeddedConnection(store_for(urls[0]), namespace, settings)
+
+
+def is_remote(url: str) -> bool:
+    """Whether the server is elsewhere."""
+    return urlsplit(url).scheme in HTTP | GRPC
+
+
+def store_for(url: str, *, read_url: str | None = None, migrate: bool = True) -> Store:
+    """The store that a URL names, its driver loaded; it is opened at the first use.
+
+    `read_url` is a replica that may answer lists, of PostgreSQL only. Without `migrate` an older
+    schema is refused instead of being brought up to date.
+    """
+    scheme = urlsplit(url).scheme
+    try:
+        if scheme in POSTGRES:
+            from aiki.store.postgres.store import PostgresStore
+
+            return PostgresStore(url, read_url=read_url, migrate=migrate)
+        if read_url is not None:
+            raise ConfigurationError(f"a read replica is for PostgreSQL, not for {scheme}://")
+        if scheme in MYSQL:
+            from aiki.store.mysql.store import MySqlStore
+
+            return MySqlStore(url, migrate=migrate)
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
     from aiki.store.sqlite.store import SqliteStore
 
     return SqliteStore(sqlite_path(url))
 
 
+def _missing(error: ModuleNotFoundError) -> ConfigurationError:
+    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    if extra is None:
+        raise error
+    return ConfigurationError(f"{error.name} is not installed: pip install 'aiki[{extra}]'")
+
+
 def sqlite_path(url: str) -> Path:
     """The file that `sqlite:///relative` or `sqlite:////absolute` names."""
     parts = urlsplit(url)
-    if parts.scheme in _LATER:
-        raise ConfigurationError(
-            f"{parts.scheme}:// is not supported by this version of Aiki; use sqlite:///file"
-        )
+    if parts.scheme in HTTP | GRPC:
+        raise ConfigurationError(f"{url!r} names a server elsewhere; here a database is needed")
     if parts.scheme != "sqlite":
-        raise ConfigurationError(f"{url!r} is no URL of a store; for example {DEFAULT_URL}")
+        raise ConfigurationError(
+            f"{url!r} is no URL that Aiki knows: sqlite:///file, postgresql://, mysql://, "
+            f"http(s):// or grpc(s)://; for example {DEFAULT_URL}"
+        )
     if parts.netloc:
         raise ConfigurationError(
             f"{url!r} names a host {parts.netloc!r}; a file takes three slashes: "

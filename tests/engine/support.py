@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from aiki.engine.engine import Engine, EngineSettings
-from aiki.errors import AikiError
+from aiki.errors import AikiError, StoreUnavailable
 from aiki.ids import new_id
 from aiki.model.audit import Principal
 from aiki.model.failure import Raised
@@ -46,6 +45,7 @@ from aiki.operations.work import (
 )
 from aiki.store.protocol import Transaction, Work
 from aiki.store.sqlite.store import SqliteStore
+from tests.support.databases import FAULTS, rows_at, store_at
 
 R = TypeVar("R")
 WORKFLOW, VERSION = "orders", "1.0"
@@ -63,17 +63,24 @@ class Ring:
     """An engine with its store, and one principal's way into it."""
 
     def __init__(self, path: Path, **settings: Any) -> None:
-        self.store = SqliteStore(path)
+        self.path = path
+        self.store = store_at(path)
         self.engine = Engine(self.store, EngineSettings(daemons=False, **settings))
         self.api = self.engine.session(Principal())
 
     async def call(self, operation: Operation[R]) -> R:
-        return await self.api.call(operation)
+        """Repeated while the database does not answer, as every client does."""
+        while True:
+            try:
+                return await self.api.call(operation)
+            except StoreUnavailable:
+                if not FAULTS:
+                    raise
 
     async def refused(self, operation: Operation[Any]) -> AikiError:
         """The error that this operation gets."""
         try:
-            answer = await self.api.call(operation)
+            answer = await self.call(operation)
         except AikiError as error:
             return error
         raise AssertionError(f"{operation} was answered: {answer}")
@@ -91,18 +98,14 @@ class Ring:
         return self.engine.committer.batches + self.engine.lifeline.batches
 
     async def pass_time(self, milliseconds: int) -> None:
-        await self.store.shift_clock(milliseconds)
+        await self.store.shift_clock(milliseconds)  # type: ignore[attr-defined]
 
     async def now(self) -> int:
         return await self.store.read(lambda tx: tx.now())
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows straight from the file."""
-        connection = sqlite3.connect(self.store.path)
-        try:
-            return connection.execute(sql, values).fetchall()
-        finally:
-            connection.close()
+        """Rows straight from the database."""
+        return rows_at(self.path, sql, *values)
 
     # Short names
 

@@ -11,7 +11,8 @@ import pytest
 from aiki import failpoints
 from aiki.engine import committer
 from aiki.engine.engine import Engine, EngineSettings
-from aiki.engine.handlers import HANDLERS, Handler
+from aiki.engine.handler import Handler
+from aiki.engine.handlers import HANDLERS
 from aiki.errors import (
     Conflict,
     InvalidTransition,

@@ -151,7 +151,7 @@ async def test_a_waiting_claim_gives_up_although_it_is_looked_after(ring: Ring) 
 async def test_a_claim_that_another_process_made_possible_is_found(ring: Ring) -> None:
     await ring.worker()
     waiting = asyncio.ensure_future(ring.call(claim_of(wait_ms=60_000)))
-    other = Ring(ring.store.path)
+    other = Ring(ring.path)
     await other.engine.start()
     started = await other.start()
     assert not waiting.done()

@@ -222,7 +222,7 @@ async def test_news_are_pushed_to_the_worker_that_executes_the_run(ring: Ring) -
 async def test_news_that_another_process_brought_between_two_calls_are_told(ring: Ring) -> None:
     run = await ring.running()
     before = await ring.call(Listen(incarnation="worker-1"))
-    other = Ring(ring.store.path)
+    other = Ring(ring.path)
     await other.engine.start()
     event = await other.send(run.id)
     await other.engine.stop()

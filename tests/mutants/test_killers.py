@@ -97,7 +97,7 @@ async def test_a_claim_on_its_way_stays_although_the_batch_knows_the_run(ring: R
     await ring.worker()
     claim = claim_of()
     (run,) = (await ring.call(claim)).runs
-    beat = Heartbeat(incarnation="worker-1", held=(), claiming=(claim.claim_id,))
+    beat = Heartbeat(incarnation="worker-1", held=(), claiming=(claim.claim_id,), draining=True)
     await ring.together(beat, event_of(run.id))
     assert await ring.status(run.id) == "running"
 

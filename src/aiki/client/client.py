@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from aiki.client.handle import RunHandle
-from aiki.clock import jitter
+from aiki.clock import SYSTEM, Clock, jitter
 from aiki.errors import Closed, ServiceError
 from aiki.model import limits
 from aiki.model.run import RunView
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from aiki.workflow.definition import Workflow
 
 R = TypeVar("R")
-_ATTEMPTS = 6
+DEFAULT_TIMEOUT = timedelta(seconds=30)
 _FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 2.0
 
 
 class Connection(Protocol):
@@ -39,8 +41,17 @@ class Connection(Protocol):
 class Client:
     """Starts runs and follows them; `async with aiki.connect(url) as client`."""
 
-    def __init__(self, connection: Connection, *, namespace: str = "default") -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        namespace: str = "default",
+        timeout: timedelta | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self.namespace = namespace
+        self._patience = DEFAULT_TIMEOUT if timeout is None else timeout
+        self._clock = clock
         self._connection = connection
         self._api: Api | None = None
         self._closed = False
@@ -76,18 +87,24 @@ class Client:
             await self._connection.close()
 
     async def call(self, operation: Operation[R]) -> R:
-        """Send an operation; what is safe to repeat is repeated with backoff and jitter."""
+        """Send an operation; while the service cannot do it, it is repeated for a time.
+
+        Every operation is safe to repeat. The pauses grow, with jitter; the last error is raised.
+        """
         api = await self.api()
+        end = self._clock.monotonic() + self._patience.total_seconds()
         pause = _FIRST_PAUSE_SECONDS
-        for _ in range(_ATTEMPTS - 1):
+        while True:
             try:
                 return await api.call(operation)
             except Closed:
                 raise
             except ServiceError:
-                await asyncio.sleep(pause * jitter(0.5))
-                pause *= 2
-        return await api.call(operation)
+                seconds = pause * jitter(0.5)
+                if self._clock.monotonic() + seconds > end:
+                    raise
+                await asyncio.sleep(seconds)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     async def start(
         self, workflow: Workflow[..., R], starts: Sequence[StartRun], /

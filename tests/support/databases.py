@@ -1,0 +1,103 @@
+"""Which database the tests use: a file of SQLite, or a schema of a server for each path.
+
+`AIKI_TEST_STORE` chooses: `sqlite` (the default), `postgresql` or `mysql`. `AIKI_TEST_FAULTS` is
+the share of transactions that are committed and then reported as timed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from aiki.compose import store_for
+from aiki.store.protocol import Store
+from tests.support.faults import FaultyStore
+
+R = TypeVar("R")
+KIND = os.environ.get("AIKI_TEST_STORE", "sqlite")
+FAULTS = float(os.environ.get("AIKI_TEST_FAULTS", "0"))
+
+
+def url_of(path: Path) -> str:
+    """The database that stands for this path; made empty when it is first opened."""
+    if KIND == "sqlite":
+        return f"sqlite:///{path}"
+    name = "t_" + hashlib.sha256(str(path).encode()).hexdigest()[:24]
+    if KIND == "postgresql":
+        from tests.services import postgres
+
+        return postgres.postgres(postgres.versions()[0]).schema_url(name)
+    from tests.services import mysql
+
+    return mysql.database_url(name)
+
+
+def store_at(path: Path) -> Store:
+    """A store on the database that stands for this path; not open yet."""
+    return faulty(store_for(url_of(path)))
+
+
+def faulty(store: Store) -> Store:
+    """The store with the faults that were asked for."""
+    return FaultyStore(store, FAULTS) if FAULTS else store
+
+
+def rows_at(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Rows straight from the database; parameters are question marks."""
+    if KIND == "sqlite":
+        connection = sqlite3.connect(path)
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+    read = _from_postgres if KIND == "postgresql" else _from_mysql
+    return aside(lambda: read(url_of(path), sql, values))
+
+
+async def _from_postgres(url: str, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    from aiki.store.postgres.connection import connect
+
+    for number in range(len(values)):
+        sql = sql.replace("?", f"${number + 1}", 1)
+    connection = await connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(sql, *values)]
+    finally:
+        await connection.close()
+
+
+async def _from_mysql(url: str, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    from tests.services import mysql
+
+    return await mysql.fetch(url, sql.replace("?", "%s"), values)
+
+
+def aside(work: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Run a coroutine to its end on a loop of its own, although this thread's may be running."""
+    answer: list[R] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answer.append(asyncio.run(work()))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return answer[0]
+
+
+def is_file(url: str) -> bool:
+    """Whether the database is a file."""
+    return urlsplit(url).scheme == "sqlite"
