@@ -12,7 +12,14 @@ from aiki.ids import new_id
 from aiki.model.audit import Principal
 from aiki.model.run import RunOptions
 from aiki.operations.bulk import CancelRuns, RerunRun, RerunRuns, SendEvents
-from aiki.operations.catalog import OVERLAP_MS, GetChanges, GetNamespace, Namespace, SetRetention
+from aiki.operations.catalog import (
+    OVERLAP_MS,
+    GetBacklog,
+    GetChanges,
+    GetNamespace,
+    Namespace,
+    SetRetention,
+)
 from aiki.operations.runs import ListRuns, RunQuery, StartRuns
 from tests.engine.support import (
     COMPLETE,
@@ -213,6 +220,20 @@ async def test_retention_goes_on_until_nothing_is_left(
     await ring.call(SetRetention(retention_ms=1_000))
     await ring.pass_time(2_000)
     assert await retention(ring.engine) == 5
+
+
+async def test_the_backlog_counts_what_waits_for_workers(ring: Ring) -> None:
+    await ring.running()
+    await ring.start()
+    await ring.pass_time(5_000)
+    await ring.start()
+    await ring.start(shard="eu")
+    counted = await ring.call(GetBacklog())
+    assert [(b.workflow, b.shard, b.ready) for b in counted] == [
+        ("orders", "", 2), ("orders", "eu", 1)
+    ]  # fmt: skip
+    assert counted[0].oldest_ms >= 5_000 > counted[1].oldest_ms
+    assert await ring.engine.session(Principal(namespace="other")).call(GetBacklog()) == ()
 
 
 # Changes

@@ -18,7 +18,7 @@ from aiki.model.failure import Failure, Raised, encode_failure
 from aiki.model.run import Run, RunState, Transition
 from aiki.model.task import Decision, Divergence, Entry, Fact, TaskAttempt, Wait
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec
-from aiki.operations.catalog import Namespace
+from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.runs import RunQuery
 from aiki.operations.work import ChildRef, Offer
 from aiki.store.protocol import (
@@ -569,6 +569,14 @@ class StoreBehaviour:
         assert await verbs.load_answer("default", "c-1") == b"first"
         await verbs.expire_answers(6)
         assert await verbs.load_answer("default", "c-1") is None
+
+    async def test_the_backlog_of_each_queue(self, verbs: Verbs) -> None:
+        rows = [ready(a_run("r-1"), 5), ready(a_run("r-2"), 7), ready(a_run("r-3", shard="eu"), 9),
+                ready(a_run("r-4", namespace="other"), 1)]  # fmt: skip
+        await verbs.insert_outbox(rows)
+        assert await verbs.count_ready("default", 8) == [
+            Backlog("orders", "1.0", "", 2, 3), Backlog("orders", "1.0", "eu", 1, 0)
+        ]  # fmt: skip
 
     async def test_recent_transitions(self, verbs: Verbs) -> None:
         runs = [a_run("r-1"), a_run("r-2"), a_run("r-3", namespace="other")]

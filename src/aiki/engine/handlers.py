@@ -52,12 +52,19 @@ READERS: dict[type[Operation[Any]], Callable[[Any, Principal, Transaction], Awai
     catalog.ListWorkflows: reads.list_workflows,
     catalog.ListWorkers: reads.list_workers,
     catalog.ListDeadLetters: reads.list_dead_letters,
+    catalog.GetBacklog: reads.get_backlog,
     catalog.GetNamespace: reads.get_namespace,
     catalog.GetChanges: reads.get_changes,
 }
 """Operations that only read. `GetRun`, `Listen` and `GetChanges` can wait: `engine.watchers`."""
 
 BROWSED: frozenset[type[Operation[Any]]] = frozenset(
-    {runs.ListRuns, catalog.ListWorkflows, catalog.ListWorkers, catalog.ListDeadLetters}
+    {
+        runs.ListRuns,
+        catalog.GetBacklog,
+        catalog.ListWorkflows,
+        catalog.ListWorkers,
+        catalog.ListDeadLetters,
+    }
 )
 """Lists for people: a replica may answer them."""

@@ -15,8 +15,10 @@ from aiki.model.run import STATUSES, PublicStatus, RunResult
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowVersion
 from aiki.operations.catalog import (
     OVERLAP_MS,
+    Backlog,
     Change,
     Changes,
+    GetBacklog,
     GetChanges,
     GetNamespace,
     ListDeadLetters,
@@ -157,6 +159,13 @@ async def list_dead_letters(
     if not 1 <= operation.limit <= limits.PAGE_ITEMS:
         raise InvalidRequest(f"limit={operation.limit}: from 1 to {limits.PAGE_ITEMS}")
     return tuple(await tx.list_dead_letters(principal.namespace, operation.limit))
+
+
+async def get_backlog(
+    operation: GetBacklog, principal: Principal, tx: Transaction
+) -> tuple[Backlog, ...]:
+    """Ready runs by queue."""
+    return tuple(await tx.count_ready(principal.namespace, await tx.now()))
 
 
 async def get_namespace(

@@ -37,6 +37,17 @@ class Namespace(msgspec.Struct, frozen=True):
     """How long its ended runs are kept; 0 keeps them for ever, None is the server's default."""
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """How much one queue holds: runs that are ready, and that no worker took yet."""
+
+    workflow: str
+    version: str
+    shard: str
+    ready: int
+    oldest_ms: int
+    """For how long the oldest of them has been ready."""
+
+
 class Change(msgspec.Struct, frozen=True):
     """A transition of a run of the namespace."""
 
@@ -87,6 +98,14 @@ class GetServerInfo(Operation[ServerInfo], frozen=True):
 
     role: ClassVar[Role] = "viewer"
     route: ClassVar[str] = "GET /version"
+
+
+@operation
+class GetBacklog(Operation[tuple[Backlog, ...]], frozen=True):
+    """What waits for workers, by workflow, version and shard: to scale workers by."""
+
+    role: ClassVar[Role] = "viewer"
+    route: ClassVar[str] = "GET /backlog"
 
 
 @operation

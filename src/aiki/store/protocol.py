@@ -17,7 +17,7 @@ from aiki.model.failure import Failure
 from aiki.model.run import Run, Transition
 from aiki.model.task import AttemptStatus, Decision, Divergence, Entry, Fact, TaskAttempt, Wait
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
-from aiki.operations.catalog import Namespace
+from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.runs import RunQuery
 from aiki.operations.work import ChildRef, Offer
 
@@ -266,6 +266,10 @@ class Transaction(Protocol):
     async def any_alone(
         self, namespace: str, offers: Sequence[Offer], shards: Sequence[str]
     ) -> bool: ...
+
+    async def count_ready(self, namespace: str, now: Instant) -> list[Backlog]:
+        """How many runs of each queue are ready, by workflow, version and shard."""
+        ...
 
     async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]: ...
 

@@ -205,6 +205,10 @@ SELECT EXISTS (
        AND o.shard = queue.value ->> 2 AND o.alone = 1
        AND (o.fingerprint IS NULL OR o.fingerprint = queue.value ->> 3));
 
+-- count_ready --
+SELECT workflow, version, shard, count(*), max(0, ?2 - min(ready_at)) FROM outbox
+WHERE namespace = ?1 GROUP BY workflow, version, shard ORDER BY workflow, version, shard;
+
 -- stale_outbox --
 SELECT run_id FROM outbox WHERE ready_at <= ?1 LIMIT ?2;
 

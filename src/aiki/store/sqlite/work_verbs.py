@@ -9,7 +9,7 @@ import msgspec
 from aiki.clock import Instant
 from aiki.model.audit import AuditRecord
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
-from aiki.operations.catalog import Namespace
+from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
 from aiki.store.protocol import Held, Ready
 from aiki.store.sqlite import rows
@@ -67,6 +67,9 @@ class SqliteTransaction(MemoVerbs):
         self, namespace: str, offers: Sequence[Offer], shards: Sequence[str]
     ) -> bool:
         return bool(self._sql.one("any_alone", _queues(offers, shards), namespace))
+
+    async def count_ready(self, namespace: str, now: Instant) -> list[Backlog]:
+        return [Backlog(*row) for row in self._sql.rows("count_ready", namespace, now)]
 
     async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]:
         return [row[0] for row in self._sql.rows("stale_outbox", ready_before, limit)]
