@@ -9,7 +9,9 @@
     │   ├── InvalidRequest          an operation whose fields contradict each other
     │   ├── NotFound                no such run, workflow, worker or event
     │   ├── Conflict                the same id or key with another content
-    │   └── InvalidTransition       the run's state does not allow this command
+    │   ├── InvalidTransition       the run's state does not allow this command
+    │   ├── Unauthorized            the server does not accept this caller
+    │   └── IncompatiblePeer        client and server speak different protocols
     ├── RunError                    how a run ended, raised by `RunHandle.result()`
     │   ├── RunFailed, RunCancelled, RunTimedOut, RunDeadLettered
     ├── TaskFailed                  a task, raised inside a workflow
@@ -21,6 +23,7 @@
     └── ServiceError                the service's trouble: the same call may succeed later
         ├── ServerBusy              a bounded queue is full
         ├── StoreUnavailable        the database cannot answer
+        ├── ServerUnreachable       no server answers, or not in a way that can be understood
         └── Closed                  the client or the engine was closed
 
 `WaitTimeout` is a `TimeoutError`; `NonRetryable` and `RetryAfter` are raised by users' tasks;
@@ -84,12 +87,23 @@ class InvalidTransition(UsageError):
     """The state does not allow this command."""
 
 
+class Unauthorized(UsageError):
+    """The server does not accept this caller: check the token and the namespace."""
+
+
+class IncompatiblePeer(UsageError):
+    """Client and server speak different protocols: bring both to versions that fit."""
+
+
 class ClaimLost(AikiError):
     """Another claim owns this run now; whatever this claim still reports is refused."""
 
 
 class ServiceError(AikiError):
     """The service could not do it now; the same call may succeed later."""
+
+    retry_after_seconds: float = 0.0
+    """How long the server asks to be left alone; 0 where it did not say."""
 
 
 class ServerBusy(ServiceError):
@@ -98,6 +112,10 @@ class ServerBusy(ServiceError):
 
 class StoreUnavailable(ServiceError):
     """The database cannot answer now."""
+
+
+class ServerUnreachable(ServiceError):
+    """No server answers."""
 
 
 class Closed(ServiceError):

@@ -312,5 +312,9 @@ class Session:
     def fork(self) -> Api:
         return self
 
+    async def keep_presence(self, incarnation: str) -> None:
+        """Wait: the worker is in this process."""
+        await asyncio.get_running_loop().create_future()
+
     async def close(self) -> None:
         """Nothing to let go of: the engine belongs to whoever started it."""

@@ -145,5 +145,9 @@ class EmbeddedApi:
     def fork(self) -> Api:
         return self
 
+    async def keep_presence(self, incarnation: str) -> None:
+        """Wait: a lock proves that this process lives."""
+        await asyncio.get_running_loop().create_future()
+
     async def close(self) -> None:
         """Nothing to let go of: the host belongs to whoever started it."""

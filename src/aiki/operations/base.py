@@ -30,7 +30,14 @@ class Api(Protocol):
         ...
 
     def fork(self) -> Api:
-        """The same server, to be called from another thread's event loop."""
+        """The same server, to be called from another thread's event loop, and closed by it."""
+        ...
+
+    async def keep_presence(self, incarnation: str) -> None:
+        """Show the server that this worker's process lives, until cancelled; called once for each.
+
+        Where the server would notice anyway, it only waits.
+        """
         ...
 
     async def close(self) -> None:
