@@ -1,0 +1,1 @@
+"""Protocol Buffers: the messages that stand for operations and records, for gRPC."""

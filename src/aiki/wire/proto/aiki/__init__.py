@@ -1,0 +1,1 @@
+"""Generated code, in folders that are named after its packages."""

@@ -1,0 +1,1 @@
+"""Generated from `aiki.proto`: the package `aiki.v1`."""
