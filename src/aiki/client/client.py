@@ -89,18 +89,20 @@ class Client:
     async def call(self, operation: Operation[R]) -> R:
         """Send an operation; while the service cannot do it, it is repeated for a time.
 
-        Every operation is safe to repeat. The pauses grow, with jitter; the last error is raised.
+        Every operation is safe to repeat. The pauses grow, with jitter, and are no shorter than the
+        server asks for; the last error is raised. What the call itself waits for does not count.
         """
         api = await self.api()
-        end = self._clock.monotonic() + self._patience.total_seconds()
+        patience = self._patience.total_seconds() + getattr(operation, "wait_ms", 0) / 1000
+        end = self._clock.monotonic() + patience
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return await api.call(operation)
             except Closed:
                 raise
-            except ServiceError:
-                seconds = pause * jitter(0.5)
+            except ServiceError as error:
+                seconds = max(pause * jitter(0.5), error.retry_after_seconds)
                 if self._clock.monotonic() + seconds > end:
                     raise
                 await asyncio.sleep(seconds)
