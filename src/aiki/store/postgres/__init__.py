@@ -1,0 +1,1 @@
+"""PostgreSQL: one database that any number of servers share."""
