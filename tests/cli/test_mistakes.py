@@ -82,7 +82,7 @@ MISTAKES = [
     Mistake('runs start quick 1.0.0 {"n":3} --reference-id order-1', 1, "order-1"),
     # URLs and files
     Mistake("runs list --url sqlite:///none.db", 1, "aiki migrate"),
-    Mistake("runs list --url postgresql://host/db", 1, "use sqlite:///file"),
+    Mistake("runs list --url oracle://host/db", 1, "postgresql://, mysql://"),
     Mistake("runs list --url aiki.db", 1, "for example sqlite:///aiki.db"),
     Mistake("runs list --url sqlite://aiki.db", 1, "sqlite:///aiki.db"),
     Mistake("runs list --url sqlite:///", 1, "name a file"),

@@ -35,16 +35,18 @@ def show_config(options: Options) -> None:
     """Show every setting, its value, and where the value came from."""
     import msgspec
 
+    from aiki.configuration import public, shown
+
     values = msgspec.structs.asdict(options.settings)
     sources = options.loaded.sources
     if options.as_json:
         return options.output.document(
-            {name: {"value": value, "source": sources[name]} for name, value in values.items()}
+            {
+                name: {"value": public(name, value), "source": sources[name]}
+                for name, value in values.items()
+            }
         )
-    rows = [
-        (name, "none" if value is None else str(value), sources[name])
-        for name, value in values.items()
-    ]
+    rows = [(name, shown(name, value), sources[name]) for name, value in values.items()]
     options.output.table(("setting", "value", "from"), rows, empty="no settings")
 
 
