@@ -48,7 +48,7 @@ class SimplePolling(_Polling):
     def __init__(self, *, poll_interval_ms: int = 1_000) -> None:
         super().__init__(
             Pacing(poll_interval_ms, poll_interval_ms),
-            Pacing(100, 30_000, spread=0.5),
+            Pacing(100, 5_000, spread=0.5),
         )
 
 
@@ -65,5 +65,5 @@ class AdaptivePolling(_Polling):
     ) -> None:
         super().__init__(
             Pacing(min_poll_interval_ms, max_poll_interval_ms, backoff_factor, jitter),
-            Pacing(100, 30_000, spread=0.5),
+            Pacing(100, 5_000, spread=0.5),
         )

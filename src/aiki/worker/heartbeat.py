@@ -1,4 +1,4 @@
-"""Heartbeats, from a thread that user code cannot block.
+"""Heartbeats and presence, from a thread that user code cannot block.
 
 A heartbeat proves the work loop, not the process: when the worker's loop has not answered for
 longer than the limit, the leases are left to end, and others take over.
@@ -13,6 +13,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING
 
+from aiki.clock import jitter
 from aiki.errors import AikiError, NotFound
 from aiki.operations.base import Api
 from aiki.operations.work import Heartbeat, Holding
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiki.worker")
 BLOCKED_SECONDS = 2.0
 _WATCH_SECONDS = 0.5
+_AGAIN_SECONDS = 1.0
+"""A heartbeat that failed is repeated after about this."""
 
 
 class HeartbeatThread:
-    """Refreshes the leases of one worker, and watches its loop."""
+    """Refreshes the leases of one worker, shows its presence, and watches its loop.
+
+    It owns the `Api` that it is given.
+    """
 
     def __init__(self, worker: Worker, api: Api, interval_ms: int, stall_limit_ms: int) -> None:
         self._worker = worker
@@ -37,7 +43,7 @@ class HeartbeatThread:
         self._stopping: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
-        self._beat = worker.clock.monotonic()
+        self._ponged = worker.clock.monotonic()
         self._stuck: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="aiki-heartbeat", daemon=True)
 
@@ -59,37 +65,49 @@ class HeartbeatThread:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._started.set()
-        clock = self._worker.clock
-        due = clock.monotonic() + self._interval
-        while not self._stopping.is_set():
+        presence = self._api.keep_presence(self._worker.incarnation)
+        duties = [asyncio.create_task(duty) for duty in (self._watch(), self._beat(), presence)]
+        await self._stopping.wait()
+        for duty in duties:
+            duty.cancel()
+        await asyncio.gather(*duties, return_exceptions=True)
+        await self._api.close()
+
+    async def _watch(self) -> None:
+        """Look after the worker's loop, for ever, however slowly the server answers."""
+        while True:
             try:
                 self._ping()
-                self._watch()
-                if clock.monotonic() >= due:
-                    due = clock.monotonic() + self._interval
-                    await self._heartbeat()
+                self._look()
+            except Exception:
+                logger.exception("the worker's loop could not be looked after; it is done again")
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _beat(self) -> None:
+        """A heartbeat at each interval, for ever; one that failed is soon followed by another."""
+        seconds = self._interval
+        while True:
+            await asyncio.sleep(seconds)
+            seconds = self._interval
+            try:
+                if not await self._heartbeat():
+                    seconds = min(self._interval, _AGAIN_SECONDS * jitter(0.5))
             except Exception:
                 logger.exception("a heartbeat failed; the next one follows")
-            pause = min(_WATCH_SECONDS, max(0.01, due - clock.monotonic()))
-            try:
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
 
     def _ping(self) -> None:
         """Ask the worker's loop for a sign of life."""
         self._worker.loop.call_soon_threadsafe(self._pong)
 
     def _pong(self) -> None:
-        self._beat = self._worker.clock.monotonic()
+        self._ponged = self._worker.clock.monotonic()
 
     @property
     def stalled_seconds(self) -> float:
         """For how long the worker's loop has not answered."""
-        return self._worker.clock.monotonic() - self._beat
+        return self._worker.clock.monotonic() - self._ponged
 
-    def _watch(self) -> None:
+    def _look(self) -> None:
         """Notice a workflow whose code blocks the loop in one callback."""
         driver = self._worker.stepping
         if driver is None or self.stalled_seconds < BLOCKED_SECONDS:
@@ -103,19 +121,24 @@ class HeartbeatThread:
             self._stuck[run_id] = stack
             logger.error("WorkflowStuck: run %s blocks its worker's loop\n%s", run_id, stack)
 
-    async def _heartbeat(self) -> None:
+    async def _heartbeat(self) -> bool:
+        """Answers whether the next one has time."""
         if self.stalled_seconds > self._stall_limit:
             logger.error(
                 "the worker's loop has not answered for %.0f s: its leases are left to end",
                 self.stalled_seconds,
             )
-            return
+            return True
         try:
             await self.beat()
         except NotFound:
             self._worker.from_thread(self._worker.register_again)
         except AikiError as error:
-            logger.warning("a heartbeat failed: %s", error)
+            self._worker.trouble.meet("a heartbeat", error)
+            return False
+        else:
+            self._worker.trouble.end()
+        return True
 
     async def beat(self) -> None:
         """One heartbeat for all runs."""

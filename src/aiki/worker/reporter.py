@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
-from aiki.errors import ServiceError
+from aiki.errors import InvalidRequest, LimitExceeded, ServiceError
 from aiki.operations.base import Api
-from aiki.operations.work import Report, Reported, RunReport
+from aiki.operations.work import Report, Reported, ReportOutcome, RunReport
 from aiki.queue.pacing import Pacing
 from aiki.worker.driver import Driver
 from aiki.worker.timekeeper import Timekeeper
-
-logger = logging.getLogger("aiki.worker")
+from aiki.worker.trouble import Trouble
 
 
 class Reporter:
     """Sends the reports of all drivers of a worker, one request at a time."""
 
-    def __init__(self, api: Api, incarnation: str, timekeeper: Timekeeper) -> None:
+    def __init__(
+        self, api: Api, incarnation: str, timekeeper: Timekeeper, trouble: Trouble
+    ) -> None:
         self._api = api
         self._incarnation = incarnation
         self._timekeeper = timekeeper
+        self._trouble = trouble
         self._dirty: dict[Driver, None] = {}
         self._scheduled = False
         self._sending: asyncio.Task[None] | None = None
@@ -65,15 +66,27 @@ class Reporter:
             try:
                 answer = await self._api.call(operation)
             except ServiceError as error:
-                logger.warning("a report is repeated: %s", error)
-                await asyncio.sleep(pacing.pause_ms() / 1000)
+                self._trouble.meet("a report", error)
+                await asyncio.sleep(max(pacing.pause_ms() / 1000, error.retry_after_seconds))
                 pacing.empty()
+            except (InvalidRequest, LimitExceeded) as error:
+                return await self._singly(reports, error)
             else:
                 if any(outcome.verdict == "early" for outcome in answer.outcomes):
                     self._timekeeper.distrust(answer.now)
                 else:
                     self._timekeeper.learn(answer.now)
                 return answer
+
+    async def _singly(
+        self, reports: list[RunReport], error: InvalidRequest | LimitExceeded
+    ) -> Reported:
+        """They cannot be sent together; one that cannot be sent at all is refused."""
+        if len(reports) == 1:
+            return Reported((ReportOutcome("refused", f"NotStorable: {error.message}"),), 0)
+        answers = [await self.post([report]) for report in reports]
+        outcomes = tuple(outcome for answer in answers for outcome in answer.outcomes)
+        return Reported(outcomes, max(answer.now for answer in answers))
 
     async def drained(self) -> None:
         """Wait until nothing is in flight."""

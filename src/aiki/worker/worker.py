@@ -16,7 +16,6 @@ from aiki.errors import (
     AikiError,
     ClaimLost,
     ConfigurationError,
-    DefinitionError,
     NotFound,
     ServiceError,
 )
@@ -39,14 +38,17 @@ from aiki.operations.work import (
     ReportOutcome,
     RunReport,
 )
+from aiki.queue.pacing import Pacing
 from aiki.queue.polling import SimplePolling
 from aiki.queue.subscriber import Interest, Subscriber
 from aiki.worker.driver import Driver
 from aiki.worker.heartbeat import HeartbeatThread
 from aiki.worker.loading import load_whole
+from aiki.worker.registry import registry_of
 from aiki.worker.reporter import Reporter
 from aiki.worker.tasks import Attempts
 from aiki.worker.timekeeper import Timekeeper
+from aiki.worker.trouble import Trouble
 from aiki.workflow.definition import Workflow
 
 if TYPE_CHECKING:
@@ -87,12 +89,13 @@ class Worker:
         self.incarnation = new_id()
         self.clock: Clock = SYSTEM
         self.timekeeper = Timekeeper(self.clock)
+        self.trouble = Trouble(self.clock)
         self.lease_ms = lease_ms
         self.replay_always = os.environ.get("AIKI_REPLAY_ALWAYS") == "1"
         self.stepping: Driver | None = None
         self.claiming: set[str] = set()
         self._client = client
-        self._workflows = _registry(workflows)
+        self._workflows = registry_of(workflows)
         self._subscriber = subscriber or SimplePolling()
         self._limit = max_concurrent_runs
         self._resident_limit = 0 if self.replay_always else max_resident_runs
@@ -154,7 +157,7 @@ class Worker:
         self._freed = asyncio.Event()
         api = await self._client.api()
         self._api = api
-        self._reporter = Reporter(api, self.incarnation, self.timekeeper)
+        self._reporter = Reporter(api, self.incarnation, self.timekeeper, self.trouble)
         await self._register()
         await self._subscriber.open(
             Interest(self.incarnation, self._client.namespace, self._offers(), self._shards)
@@ -166,7 +169,7 @@ class Worker:
         logger.info("worker %s offers %s", self.name, ", ".join(map(_title, self._offers())))
 
     async def _register(self) -> None:
-        instant = await self._api.call(
+        instant = await self._client.call(
             RegisterWorker(
                 incarnation=self.incarnation,
                 name=self.name,
@@ -179,7 +182,13 @@ class Worker:
 
     def register_again(self) -> None:
         """The server forgot this worker; make it known."""
-        self._spawn(self._register())
+        self._spawn(self._reintroduce())
+
+    async def _reintroduce(self) -> None:
+        try:
+            await self._register()
+        except ServiceError as error:
+            self.trouble.meet("a registration", error)
 
     def _offers(self) -> tuple[Offer, ...]:
         return tuple(Offer(wf.name, wf.version, wf.fingerprint) for wf in self._workflows.values())
@@ -189,24 +198,25 @@ class Worker:
         self._stopping = True
         self.claiming.clear()
         await self._subscriber.close()
+        await self._disclaim()
         try:
-            await self._disclaim()
             async with asyncio.timeout(self._grace_ms / 1000):
                 while self._active or self._loading:
                     self._freed.clear()
                     await self._freed.wait()
         except TimeoutError:
             logger.warning("%d runs are released at the deadline", len(self._active))
-        except AikiError as error:
-            logger.warning("the server could not be told to stop: %s", error)
         await self._leave()
 
     async def _disclaim(self) -> None:
         """Withdraw claims whose answers are on their way: unheard of, they are released."""
         held = tuple(Holding(run_id, epoch) for run_id, epoch in self.held().items())
-        await self._api.call(
-            Heartbeat(incarnation=self.incarnation, held=held, as_of=self.now(), draining=True)
-        )
+        drain = Heartbeat(incarnation=self.incarnation, held=held, as_of=self.now(), draining=True)
+        try:
+            async with asyncio.timeout(self._grace_ms / 1000 + 1):
+                await self._client.call(drain)
+        except (AikiError, TimeoutError) as error:
+            logger.warning("the server was not told that this worker stops: %s", error)
 
     async def _leave(self) -> None:
         try:
@@ -215,7 +225,7 @@ class Worker:
                 reports = [d.release() for d in self._active.values() if d.phase == "active"]
                 if reports:
                     await self._reporter.post(reports)
-                await self._api.call(LeaveWorker(incarnation=self.incarnation))
+                await self._client.call(LeaveWorker(incarnation=self.incarnation))
         except (AikiError, TimeoutError) as error:
             logger.warning("the goodbye was not heard, leases will end: %s", error)
 
@@ -249,14 +259,15 @@ class Worker:
                 )
             )
         except NotFound:
-            await self._register()
+            await self._reintroduce()
             return None
         except ServiceError as error:
-            logger.warning("a claim failed: %s", error)
+            self.trouble.meet("a claim", error)
             self._subscriber.failed(error)
             return None
         else:
             failpoints.hit("after_claim")
+            self.trouble.end()
             self.timekeeper.learn(claims.now)
             self._subscriber.learn(len(claims.runs))
             for claim in claims.runs:
@@ -295,7 +306,7 @@ class Worker:
     async def _load(self, claim: ClaimedRun) -> None:
         """Fetch the memo of a run, a page at a time."""
         try:
-            loaded, memo = await load_whole(claim, self._api)
+            loaded, memo = await load_whole(claim, self._client)
             self._begin(loaded, memo)
         except ClaimLost:
             logger.info("run %s went to another worker", claim.id)
@@ -337,15 +348,18 @@ class Worker:
     async def _listen_loop(self) -> None:
         """Facts for runs that are executed here, as soon as they are known."""
         cursor = 0
+        pacing = Pacing(100, 5_000, spread=0.5)
         while True:
             try:
                 news = await self._api.call(
                     Listen(incarnation=self.incarnation, cursor=cursor, wait_ms=_LISTEN_MS)
                 )
             except ServiceError as error:
-                logger.warning("listening failed: %s", error)
-                await asyncio.sleep(1.0)
+                self.trouble.meet("listening", error)
+                await asyncio.sleep(pacing.pause_ms() / 1000)
+                pacing.empty()
                 continue
+            pacing.found()
             cursor = news.cursor
             self.timekeeper.learn(news.now)
             for fact in news.facts:
@@ -377,7 +391,7 @@ class Worker:
         try:
             self.timekeeper.learn((await self._api.call(GetServerInfo())).now)
         except ServiceError as error:
-            logger.warning("the time could not be asked: %s", error)
+            self.trouble.meet("asking the time", error)
 
     def learn_lost(self, lost: Sequence[Holding]) -> None:
         """The server does not know these claims as ours."""
@@ -477,18 +491,3 @@ class Worker:
 
 def _title(offer: Offer) -> str:
     return f"{offer.workflow} {offer.version}"
-
-
-def _registry(
-    workflows: Sequence[Workflow[..., Any]],
-) -> dict[tuple[str, str], Workflow[..., Any]]:
-    registry: dict[tuple[str, str], Workflow[..., Any]] = {}
-    for wf in workflows:
-        if not isinstance(wf, Workflow):
-            raise DefinitionError(f"{wf!r} is not a workflow: pass what @workflow(...) made")
-        if (wf.name, wf.version) in registry:
-            raise DefinitionError(f"workflow {wf.name} {wf.version} is given twice")
-        registry[wf.name, wf.version] = wf
-    if not registry:
-        raise DefinitionError("a worker needs at least one workflow: workflows=[...]")
-    return registry
