@@ -46,6 +46,7 @@ from aiki.operations.work import (
 from aiki.store.protocol import Transaction, Work
 from aiki.store.sqlite.store import SqliteStore
 from tests.support.databases import FAULTS, rows_at, store_at
+from tests.support.faults import FaultyStore
 
 R = TypeVar("R")
 WORKFLOW, VERSION = "orders", "1.0"
@@ -88,6 +89,8 @@ class Ring:
     async def together(self, *operations: Operation[Any]) -> list[Any]:
         """All of them in one batch: answers or errors, in their order."""
         batches = self.batches
+        if isinstance(self.store, FaultyStore):
+            self.store.pause(len(operations))
         answers = await asyncio.gather(*map(self.api.call, operations), return_exceptions=True)
         assert self.batches == batches + 1
         return answers
@@ -98,7 +101,7 @@ class Ring:
         return self.engine.committer.batches + self.engine.lifeline.batches
 
     async def pass_time(self, milliseconds: int) -> None:
-        await self.store.shift_clock(milliseconds)  # type: ignore[attr-defined]
+        await self.store.shift_clock(milliseconds)
 
     async def now(self) -> int:
         return await self.store.read(lambda tx: tx.now())

@@ -41,6 +41,7 @@ from tests.engine.support import (
     start_of,
     turns,
 )
+from tests.support.databases import exact
 
 
 async def test_operations_that_arrive_together_share_one_commit(ring: Ring) -> None:
@@ -161,7 +162,7 @@ async def test_a_store_that_cannot_answer_fails_the_batch_once(
 
     monkeypatch.setattr(ring.store, "transact", unavailable)
     starts = [StartRuns(starts=(start_of(),)) for _ in range(3)]
-    answers = await asyncio.gather(*map(ring.call, starts), return_exceptions=True)
+    answers = await asyncio.gather(*map(ring.api.call, starts), return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
     assert len(asked) == 1
 
@@ -263,6 +264,7 @@ async def test_a_locked_database_is_tried_again(ring: Ring, tmp_path: Any) -> No
     await engine.stop()
 
 
+@exact
 async def test_what_was_submitted_is_committed_before_the_engine_stops(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

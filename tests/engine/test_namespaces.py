@@ -67,7 +67,8 @@ UNKNOWN: dict[str, Callable[[str], Operation[Any]]] = {
 PLAIN = {
     "StartRuns", "ListRuns", "ListWorkflows", "ListWorkers", "ListDeadLetters", "GetServerInfo",
     "ClaimRuns", "Report", "Listen", "LeaveWorker", "RegisterWorker",
-    "SendEvents", "CancelRuns", "RerunRuns", "GetBacklog", "GetNamespace", "SetRetention", "GetChanges",
+    "SendEvents", "CancelRuns", "RerunRuns",
+    "GetBacklog", "GetNamespace", "SetRetention", "GetChanges",
 }  # fmt: skip
 """Operations that name no run, or answer for each run: the tests below look at them."""
 

@@ -9,7 +9,8 @@ import pytest
 
 from aiki import Run, workflow
 from aiki.errors import ServiceError
-from tests.support.app import LIMIT, App
+from aiki.operations.runs import GetRun
+from tests.support.app import App
 
 
 @workflow("unread").version("1.0.0")
@@ -19,6 +20,7 @@ async def unread(run: Run) -> int:
 
 async def test_who_waits_for_a_result_hears_of_a_database_that_is_damaged(app: App) -> None:
     handle = await unread.enqueue(app.client)
+    api = await app.client.api()
 
     async def fail(_: Any) -> Any:
         raise sqlite3.DatabaseError("database disk image is malformed")
@@ -26,4 +28,4 @@ async def test_who_waits_for_a_result_hears_of_a_database_that_is_damaged(app: A
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app.engine.store, "read", fail)
         with pytest.raises(ServiceError, match="malformed"):
-            await handle.result(timeout=LIMIT)
+            await api.call(GetRun(id=handle.id, wait_ms=30_000))

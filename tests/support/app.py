@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from aiki import Client, RunHandle, Worker, Workflow, connect
-from aiki.compose import EmbeddedConnection
+from aiki import Client, RunHandle, Worker, Workflow
 from aiki.engine.engine import Engine, EngineSettings
+from aiki.errors import StoreUnavailable
 from aiki.model.run import PublicStatus
 from aiki.operations.runs import GetHistory, History
+from tests.support.databases import FAULTS
+from tests.support.topology import client_at, host_of, on_host
 
 R = TypeVar("R")
 LIMIT = timedelta(seconds=30)
@@ -50,8 +52,7 @@ class App:
 
     @property
     def engine(self) -> Engine:
-        connection = cast("EmbeddedConnection", self.client._connection)
-        engine = connection.host.engine
+        engine = host_of(self.client).engine
         assert engine is not None
         return engine
 
@@ -75,21 +76,21 @@ class App:
     async def pass_time(self, milliseconds: int) -> None:
         """Move the database's clock, and let the daemons look at it."""
         engine = self.engine
-        loop = cast("EmbeddedConnection", self.client._connection).host._loop
-        assert loop is not None
 
         async def shift() -> None:
-            await engine.store.shift_clock(milliseconds)  # type: ignore[attr-defined]
+            await engine.store.shift_clock(milliseconds)
             engine.daemons.timers.poke()
 
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(shift(), loop))
+        await on_host(host_of(self.client), shift())
 
     async def run_daemon(self, run_once: Any) -> int:
         """Let one of the engine's duties be done once, now."""
-        loop = cast("EmbeddedConnection", self.client._connection).host._loop
-        assert loop is not None
-        done = asyncio.run_coroutine_threadsafe(run_once(self.engine), loop)
-        return int(await asyncio.wrap_future(done))
+        while True:
+            try:
+                return int(await on_host(host_of(self.client), run_once(self.engine)))
+            except StoreUnavailable:
+                if not FAULTS:
+                    raise
 
     async def history(self, handle: RunHandle[Any]) -> History:
         return await self.client.call(GetHistory(id=handle.id))
@@ -106,9 +107,9 @@ async def until(handle: RunHandle[Any], *statuses: PublicStatus) -> PublicStatus
 
 @asynccontextmanager
 async def app_on(path: Path, **settings: Any) -> AsyncIterator[App]:
-    """An app on this file."""
+    """An app on the database that stands for this path."""
     options = EngineSettings(**settings) if settings else None
-    async with connect(f"sqlite:///{path}", settings=options) as client:
+    async with client_at(path, options) as client:
         app = App(client)
         try:
             yield app

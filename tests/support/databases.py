@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import pytest
+
 from aiki.compose import store_for
 from aiki.store.protocol import Store
 from tests.support.faults import FaultyStore
@@ -23,6 +25,9 @@ from tests.support.faults import FaultyStore
 R = TypeVar("R")
 KIND = os.environ.get("AIKI_TEST_STORE", "sqlite")
 FAULTS = float(os.environ.get("AIKI_TEST_FAULTS", "0"))
+
+exact = pytest.mark.skipif(FAULTS > 0, reason="looks at each transaction: there are no faults")
+only_sqlite = pytest.mark.skipif(KIND != "sqlite", reason="is about the files of SQLite")
 
 
 def url_of(path: Path) -> str:

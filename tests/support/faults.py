@@ -23,6 +23,11 @@ class FaultyStore:
         self._share = share
         self._chance = random.Random(seed)
         self.faults = 0
+        self._paused = 0
+
+    def pause(self, transactions: int) -> None:
+        """No faults for so many transactions: a test looks at exactly these."""
+        self._paused = transactions
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -30,7 +35,9 @@ class FaultyStore:
     async def transact(self, work: Work[R]) -> R:
         """The work is committed, and yet it may be reported as timed out."""
         answer = await self._store.transact(work)
-        if self._chance.random() < self._share:
+        if self._paused:
+            self._paused -= 1
+        elif self._chance.random() < self._share:
             self.faults += 1
             raise StoreUnavailable("the database did not answer in time (a fault of the test)")
         return answer

@@ -7,13 +7,27 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+import msgspec
+
 from aiki.client.handle import RunHandle
 from aiki.clock import SYSTEM, Clock, jitter
 from aiki.errors import Closed, ServiceError
+from aiki.ids import new_id
 from aiki.model import limits
 from aiki.model.run import RunView
 from aiki.operations.base import Api, Operation
-from aiki.operations.runs import ListRuns, RunQuery, StartRun, StartRuns
+from aiki.operations.catalog import SetRetention
+from aiki.operations.runs import (
+    ListRuns,
+    PauseRun,
+    RedeliverRun,
+    ResumeRun,
+    RetryDiverged,
+    RunQuery,
+    StartRun,
+    StartRuns,
+    WaiveEntries,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,6 +38,14 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT = timedelta(seconds=30)
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
+_COMMANDS = (PauseRun, ResumeRun, RedeliverRun, WaiveEntries, RetryDiverged, SetRetention)
+
+
+def _signed(operation: Operation[R]) -> Operation[R]:
+    """With an id where nothing else tells a repetition from a second command."""
+    if isinstance(operation, _COMMANDS) and operation.command_id is None:
+        return msgspec.structs.replace(operation, command_id=new_id())
+    return operation
 
 
 class Connection(Protocol):
@@ -93,6 +115,7 @@ class Client:
         server asks for; the last error is raised. What the call itself waits for does not count.
         """
         api = await self.api()
+        operation = _signed(operation)
         patience = self._patience.total_seconds() + getattr(operation, "wait_ms", 0) / 1000
         end = self._clock.monotonic() + patience
         pause = _FIRST_PAUSE_SECONDS

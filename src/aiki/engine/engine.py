@@ -36,6 +36,7 @@ from aiki.store.protocol import News, Store, Transaction
 logger = logging.getLogger("aiki.engine")
 R = TypeVar("R")
 VERSION = "0.1.0"
+_DOUBT_SECONDS = 0.1
 _LIFELINE = frozenset({Heartbeat, SeeWorker, SuspectWorker})
 
 
@@ -79,7 +80,7 @@ class Engine:
             matching_claims=self.claims.matching,
             all_claims=lambda: self.claims.waiting,
             on_commit=self._committed,
-            on_doubt=self.claims.resubmit_all,
+            on_doubt=self._doubt,
         )
 
     async def start(self) -> None:
@@ -257,6 +258,20 @@ class Engine:
         self.changes.tell(batch)
         self.news.tell(batch)
         self.daemons.note(batch)
+
+    def _doubt(self) -> None:
+        """The database did not answer: what it was asked may be done, and somebody waits for it."""
+        asyncio.get_running_loop().call_later(_DOUBT_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        if self._closed:
+            return
+        for ask in self.claims.waiting:
+            self.claims.resubmit(ask)
+        self.runs.refresh()
+        self.changes.refresh()
+        self.news.refresh()
+        self.daemons.timers.poke()
 
     async def refresh(self, news: News) -> None:
         """Another process may have committed: whoever waits looks again."""

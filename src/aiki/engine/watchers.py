@@ -21,7 +21,6 @@ from aiki.operations.runs import GetRun
 from aiki.operations.work import ClaimRuns, Claims
 
 LONGEST_WAIT_MS = 60_000
-_DOUBT_SECONDS = 0.2
 
 
 class Watch:
@@ -170,15 +169,6 @@ class ClaimWatchers:
     def waiting(self) -> list[Ask]:
         """The claims that wait."""
         return list(self._waiting)
-
-    def resubmit_all(self) -> None:
-        """Let all look again, after a moment: some may have been granted runs without knowing."""
-        asyncio.get_running_loop().call_later(_DOUBT_SECONDS, self._resubmit, self.waiting)
-
-    def _resubmit(self, asks: list[Ask]) -> None:
-        for ask in asks:
-            if ask in self._waiting:
-                self.resubmit(ask)
 
     def resubmit(self, ask: Ask) -> None:
         """Let a claim look again: there is something for it."""

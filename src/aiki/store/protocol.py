@@ -373,6 +373,11 @@ class Store(Protocol):
     shared: bool
     """Other hosts may use the same database: nothing local proves that a worker is dead."""
 
+    @property
+    def statements_executed(self) -> int:
+        """Statements so far, transaction brackets included: what benchmarks and tests count."""
+        ...
+
     async def open(self) -> None:
         """Connect, and bring the schema up to date."""
         ...
@@ -398,6 +403,10 @@ class Store(Protocol):
         """Return when other processes may have committed something: soon where they tell, after
         a pause where they have to be asked; the pause is short while anybody is `waiting` here.
         """
+        ...
+
+    async def shift_clock(self, milliseconds: int) -> None:
+        """Move the database's clock; only tests may."""
         ...
 
     async def announce(self, incarnation: str) -> None:
