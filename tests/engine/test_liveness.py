@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import Any
 
 from aiki.engine.daemons import forget, recover
 from aiki.errors import InvalidRequest, NotFound
