@@ -45,13 +45,15 @@ class ServedConnection:
         engine = self.host.engine
         assert engine is not None
         if self._transport == "grpc":
-            from aiki.server.grpc.server import GrpcServer, GrpcSettings
+            from aiki.server.grpc.server import GrpcServer
+            from aiki.server.grpc.settings import GrpcSettings
 
             grpc = GrpcServer(engine, GrpcSettings(port=0))
             await grpc.start()
             self._server = grpc
             return f"grpc://{grpc.address}"
-        from aiki.server.serving import Server, ServerSettings
+        from aiki.server.serving import Server
+        from aiki.server.settings import ServerSettings
 
         rest = Server(engine, ServerSettings(port=0))
         await rest.start()
