@@ -14,6 +14,7 @@ from aiki.engine.host import EmbeddedApi, EngineHost
 from aiki.errors import ConfigurationError
 from aiki.model.audit import Principal
 from aiki.operations.base import Api
+from aiki.redaction import without_password
 from aiki.store.protocol import Store
 
 DEFAULT_URL = "sqlite:///aiki.db"
@@ -73,20 +74,40 @@ def is_remote(url: str) -> bool:
     return urlsplit(url).scheme in HTTP | GRPC
 
 
-def store_for(url: str, *, read_url: str | None = None, migrate: bool = True) -> Store:
+def names_a_server(url: str) -> bool:
+    """Whether a server, of Aiki or of a database, has to answer; otherwise it is a file."""
+    return urlsplit(url).scheme in HTTP | GRPC | POSTGRES | MYSQL
+
+
+def store_for(
+    url: str,
+    *,
+    read_url: str | None = None,
+    listen_url: str | None = None,
+    pool_size: int = 10,
+    migrate: bool = True,
+) -> Store:
     """The store that a URL names, its driver loaded; it is opened at the first use.
 
-    `read_url` is a replica that may answer lists, of PostgreSQL only. Without `migrate` an older
-    schema is refused instead of being brought up to date.
+    `read_url` is a replica that may answer lists, `listen_url` leads past a pooler: both are of
+    PostgreSQL only. `pool_size` is how many connections to a database server read. Without
+    `migrate` an older schema is refused instead of being brought up to date.
     """
     scheme = urlsplit(url).scheme
     try:
         if scheme in POSTGRES:
             from aiki.store.postgres.store import PostgresStore
 
-            return PostgresStore(url, read_url=read_url, migrate=migrate)
-        if read_url is not None:
-            raise ConfigurationError(f"a read replica is for PostgreSQL, not for {scheme}://")
+            return PostgresStore(
+                url,
+                read_url=read_url,
+                listen_url=listen_url,
+                pool_size=pool_size,
+                migrate=migrate,
+            )
+        if read_url is not None or listen_url is not None:
+            name = "listen_url" if read_url is None else "read_url"
+            raise ConfigurationError(f"{name} is for PostgreSQL, not for {scheme}://")
         if scheme in MYSQL:
             from aiki.store.mysql.store import MySqlStore
 
@@ -109,11 +130,13 @@ def sqlite_path(url: str) -> Path:
     """The file that `sqlite:///relative` or `sqlite:////absolute` names."""
     parts = urlsplit(url)
     if parts.scheme in HTTP | GRPC:
-        raise ConfigurationError(f"{url!r} names a server elsewhere; here a database is needed")
+        raise ConfigurationError(
+            f"{without_password(url)!r} names a server elsewhere; here a database is needed"
+        )
     if parts.scheme != "sqlite":
         raise ConfigurationError(
-            f"{url!r} is no URL that Aiki knows: sqlite:///file, postgresql://, mysql://, "
-            f"http(s):// or grpc(s)://; for example {DEFAULT_URL}"
+            f"{without_password(url)!r} is no URL that Aiki knows: sqlite:///file, "
+            f"postgresql://, mysql://, http(s):// or grpc(s)://; for example {DEFAULT_URL}"
         )
     if parts.netloc:
         raise ConfigurationError(

@@ -31,7 +31,7 @@ Token = Annotated[str, Meta(min_length=1, pattern=r"^[\x21-\x7e]+$")]
 Shard = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH)]
 
 _SECRETS = frozenset({"token"})
-_URLS = frozenset({"url", "read_url"})
+_URLS = frozenset({"url", "read_url", "listen_url"})
 _BOOLEANS = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
@@ -74,6 +74,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     daemons: bool = True
     read_url: Url | None = None
     """A replica that answers lists."""
+    listen_url: Url | None = None
+    """Past a pooler, for news."""
+    pool_size: Count = 10
+    """Connections to the database for reads."""
     max_body_bytes: Count = 16 * 1024 * 1024
     max_connections: Count = 20_000
     """This limit and those below are of each process."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,11 @@ class Process:
             if all(text in line for text in texts):
                 return line
         raise AssertionError(f"it ended without {texts}: {''.join(self.lines)}")
+
+    def has_output(self) -> bool:
+        """Whether it said something that was not read yet."""
+        assert self.popen.stdout is not None
+        return bool(select.select([self.popen.stdout], [], [], 0)[0])
 
     def ended(self) -> int:
         """Read to the end; answers the exit code."""

@@ -198,7 +198,7 @@ def test_what_nobody_expects_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a\nb")
 
-    monkeypatch.setattr("aiki.cli.session.connect", fail)
+    monkeypatch.setattr("aiki.cli.session.client_of", fail)
     answer = call("runs", "list")
     assert (answer.code, answer.err) == (
         1, "error: unexpected RuntimeError: a b; AIKI_DEBUG=1 shows where\n",

@@ -58,6 +58,24 @@ def workers(options: Options) -> None:
     options.output.table(columns, rows, empty="no worker has been here: aiki dev app.py")
 
 
+@click.command()
+@common
+def backlog(options: Options) -> None:
+    """Show how many runs wait for workers, and for how long."""
+    from aiki.cli.output import duration
+    from aiki.operations.catalog import GetBacklog
+
+    found = options.ask(GetBacklog())
+    if options.as_json:
+        return options.output.document(found)
+    rows = [
+        (each.workflow, each.version, each.shard, str(each.ready), duration(each.oldest_ms))
+        for each in found
+    ]
+    columns = ("workflow", "version", "shard", "ready", "oldest")
+    options.output.table(columns, rows, empty="no run waits for a worker")
+
+
 @click.command("dead-letters")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 @common

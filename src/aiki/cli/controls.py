@@ -1,4 +1,4 @@
-"""Commands that tell a run what to do: each one operation, answered by the run's new state."""
+"""Commands that tell one run what to do: each one operation, answered by its new state."""
 
 from __future__ import annotations
 
@@ -12,26 +12,13 @@ if TYPE_CHECKING:
     from aiki.model.run import RunView
 
 
-def _answer(options: Options, run: RunView) -> None:
+def answer_state(options: Options, run: RunView) -> None:
+    """Show what became of the run."""
     if options.as_json:
         options.output.document(run)
     else:
         asked = f"{run.stop_requested} requested" if run.stop_requested else ""
         options.output.table(("run", "status", ""), [(run.id, run.status, asked)], empty="nothing")
-
-
-@click.command()
-@click.argument("id")
-@click.option("--reason", default="", help="Recorded with the request.")
-@common
-def cancel(options: Options, id: str, reason: str) -> None:
-    """Ask a run to stop; it may clean up. A second request ends it at once."""
-    from aiki.ids import new_id
-    from aiki.operations.runs import CancelRun
-
-    command = new_id()
-    made = options.ask_run(id, lambda run: CancelRun(id=run, command_id=command, reason=reason))
-    _answer(options, made)
 
 
 @click.command()
@@ -45,7 +32,7 @@ def terminate(options: Options, id: str, reason: str) -> None:
 
     command = new_id()
     made = options.ask_run(id, lambda run: TerminateRun(id=run, command_id=command, reason=reason))
-    _answer(options, made)
+    answer_state(options, made)
 
 
 @click.command()
@@ -58,7 +45,7 @@ def pause(options: Options, id: str) -> None:
     """
     from aiki.operations.runs import PauseRun
 
-    _answer(options, options.ask_run(id, lambda run: PauseRun(id=run)))
+    answer_state(options, options.ask_run(id, lambda run: PauseRun(id=run)))
 
 
 @click.command()
@@ -68,7 +55,7 @@ def resume(options: Options, id: str) -> None:
     """Let a paused run go on."""
     from aiki.operations.runs import ResumeRun
 
-    _answer(options, options.ask_run(id, lambda run: ResumeRun(id=run)))
+    answer_state(options, options.ask_run(id, lambda run: ResumeRun(id=run)))
 
 
 @click.command()
@@ -83,7 +70,7 @@ def waive(options: Options, id: str, numbers: str) -> None:
     from aiki.operations.runs import WaiveEntries
 
     chosen = _numbers(numbers)
-    _answer(options, options.ask_run(id, lambda run: WaiveEntries(id=run, numbers=chosen)))
+    answer_state(options, options.ask_run(id, lambda run: WaiveEntries(id=run, numbers=chosen)))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -107,7 +94,7 @@ def retry(options: Options, id: str) -> None:
     """
     from aiki.operations.runs import RetryDiverged
 
-    _answer(options, options.ask_run(id, lambda run: RetryDiverged(id=run)))
+    answer_state(options, options.ask_run(id, lambda run: RetryDiverged(id=run)))
 
 
 @click.command()
@@ -117,7 +104,7 @@ def redeliver(options: Options, id: str) -> None:
     """Offer a stalled run to workers again."""
     from aiki.operations.runs import RedeliverRun
 
-    _answer(options, options.ask_run(id, lambda run: RedeliverRun(id=run)))
+    answer_state(options, options.ask_run(id, lambda run: RedeliverRun(id=run)))
 
 
-CONTROLS = (cancel, terminate, pause, resume, waive, retry, redeliver)
+CONTROLS = (terminate, pause, resume, waive, retry, redeliver)

@@ -40,9 +40,9 @@ def dev(
         from aiki.cli.reload import supervise
 
         return supervise(application, _child_arguments(options, app), settings)
-    from aiki.cli.serving import serve
+    from aiki.cli.working import work
 
-    return serve(application, settings, options.output, parent)
+    return work(application, settings, options.output, parent)
 
 
 def _child_arguments(options: Options, app: str) -> list[str]:

@@ -12,12 +12,18 @@ from aiki.cli.options import Options, common
 def migrate(options: Options) -> None:
     """Make a database, or update its schema."""
     from aiki.cli.schema import bring_up_to_date
+    from aiki.redaction import without_password
 
     before, after, steps = bring_up_to_date(options.settings.url)
     if options.as_json:
         applied = [{"version": step.version, "name": step.name} for step in steps]
         return options.output.document(
-            {"url": options.settings.url, "before": before, "schema": after, "applied": applied}
+            {
+                "url": without_password(options.settings.url),
+                "before": before,
+                "schema": after,
+                "applied": applied,
+            }
         )
     options.output.line("schema", str(after))
     for step in steps:

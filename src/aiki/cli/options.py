@@ -48,11 +48,14 @@ class Options:
 
         return Output(self.as_json)
 
-    def work(self, work: Callable[[Client], Awaitable[R]]) -> R:
-        """Open the database, which must exist, and do the work with a client."""
+    def work(self, work: Callable[[Client], Awaitable[R]], *, patient: bool = False) -> R:
+        """Do the work with a client of a database, which must exist, or of a server.
+
+        What is patient waits longer for a server that does not answer.
+        """
         from aiki.cli.session import with_client
 
-        return with_client(self.settings, work)
+        return with_client(self.settings, work, patient=patient)
 
     def ask(self, operation: Operation[R]) -> R:
         """The answer of one operation."""
@@ -71,6 +74,7 @@ class Options:
 _COMMON = (
     click.option("--url", metavar="URL", help="Database or server [AIKI_URL; sqlite:///aiki.db]."),
     click.option("--namespace", metavar="NAME", help="Namespace [AIKI_NAMESPACE; default]."),
+    click.option("--token", metavar="TEXT", help="For a server that asks for one [AIKI_TOKEN]."),
     click.option("--config", metavar="FILE", help="Settings [AIKI_CONFIG; aiki.toml]."),
     click.option("--json", "as_json", is_flag=True, help="Answer in JSON."),
 )
@@ -81,9 +85,10 @@ def common(command: Callable[Concatenate[Options, P], R]) -> Callable[..., R]:
 
     @functools.wraps(command)
     def wrapped(
-        url: str | None, namespace: str | None, config: str | None, as_json: bool, **rest: Any
-    ) -> R:
-        flags = {"url": url, "namespace": namespace}
+        url: str | None, namespace: str | None, token: str | None, config: str | None,
+        as_json: bool, **rest: Any,
+    ) -> R:  # fmt: skip
+        flags = {"url": url, "namespace": namespace, "token": token}
         return command(Options(as_json=as_json, config=config, flags=flags), **rest)  # type: ignore[call-arg]
 
     decorated: Callable[..., R] = wrapped

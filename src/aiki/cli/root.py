@@ -9,27 +9,33 @@ from collections.abc import Sequence
 
 import click
 
-from aiki.cli.catalog import dead_letters, workers, workflows
+from aiki.cli.bulk import cancel, events, rerun
+from aiki.cli.catalog import backlog, dead_letters, workers, workflows
 from aiki.cli.controls import CONTROLS
 from aiki.cli.dev import dev
 from aiki.cli.give import send, start
+from aiki.cli.namespace import namespace
 from aiki.cli.operate import config, migrate, version
 from aiki.cli.runs import history, list_runs, show, watch
+from aiki.cli.worker import worker
 from aiki.errors import AikiError, NotFound
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-_ON_EVERY_COMMAND = ("--url", "--namespace", "--json", "--config")
+_ON_EVERY_COMMAND = ("--url", "--namespace", "--token", "--json", "--config")
 
 aiki = click.Group(
     "aiki",
-    help="Workflows that survive crashes. Every command takes --json, --url and --namespace.",
+    help="Workflows that survive crashes. Every command takes --json, --url and --token.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 runs = click.Group("runs", help="List, follow, start, stop and mend runs.")
 
-for _command in (list_runs, show, watch, history, start, send, *CONTROLS):
+for _command in (list_runs, show, watch, history, start, send, cancel, rerun, *CONTROLS):
     runs.add_command(_command)
-for _command in (dev, runs, workflows, workers, dead_letters, migrate, config, version):
+for _command in (
+    dev, worker, runs, events, workflows, workers, backlog, dead_letters, namespace,
+    migrate, config, version,
+):  # fmt: skip
     aiki.add_command(_command)
 
 

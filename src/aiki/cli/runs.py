@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from aiki.cli.filters import filtered, statuses
 from aiki.cli.options import Options, common
+
+if TYPE_CHECKING:
+    from aiki.operations.runs import Order, RunQuery
 
 
 @click.command("list")
-@click.option("--status", metavar="STATUS", multiple=True, help="May be given several times.")
-@click.option("--workflow", metavar="NAME")
-@click.option("--version", metavar="VERSION")
-@click.option("--reference", metavar="TEXT", help="The reference id of the start.")
+@filtered
+@click.option(
+    "--order",
+    type=click.Choice(["newest", "oldest"]),
+    default="newest",
+    show_default=True,
+    help="Which come first.",
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--cursor", metavar="ID", help="Where the page before ended.")
 @common
 def list_runs(
-    options: Options, *, status: tuple[str, ...], workflow: str | None, version: str | None,
-    reference: str | None, limit: int, cursor: str | None,
-) -> None:  # fmt: skip
+    options: Options, *, query: RunQuery, order: Order, limit: int, cursor: str | None
+) -> None:
     """List runs, newest first."""
     from aiki.cli.reports import RUN_COLUMNS, run_rows
-    from aiki.operations.runs import ListRuns, RunQuery
+    from aiki.operations.runs import ListRuns
 
-    query = RunQuery(
-        workflow=workflow, version=version, status=_statuses(status), reference_id=reference
-    )
-    page = options.ask(ListRuns(query=query, limit=limit, cursor=cursor))
+    page = options.ask(ListRuns(query=query, order=order, limit=limit, cursor=cursor))
     if options.as_json:
         return options.output.document(page)
     options.output.table(RUN_COLUMNS, run_rows(page.runs), empty="no runs")
     if page.next_cursor is not None:
         click.echo(f"more: --cursor {page.next_cursor}", err=True)
-
-
-def _statuses(chosen: tuple[str, ...]) -> tuple[str, ...]:
-    from typing import get_args
-
-    from aiki.configuration import closest
-    from aiki.model.run import STATUSES, PublicStatus
-
-    known = dict.fromkeys((*get_args(PublicStatus), *STATUSES))
-    for status in chosen:
-        if status not in known:
-            near = closest(status, known)
-            fix = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
-            raise click.BadParameter(f"no status {status!r}; {fix}", param_hint="'--status'")
-    return chosen
 
 
 @click.command()
@@ -82,18 +73,30 @@ def history(options: Options, id: str) -> None:
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every run of the namespace, from now on.")
+@click.option("--workflow", metavar="NAME", help="With --all: only runs of this workflow.")
+@click.option("--status", metavar="STATUS", multiple=True, help="With --all: only these.")
 @common
-def watch(options: Options, id: str) -> int:
-    """Follow a run to its end.
+def watch(
+    options: Options, *, id: str | None, everything: bool, workflow: str | None,
+    status: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Follow a run to its end, or all of them until it is interrupted.
 
     Exits with 0 if the run completed, with 1 otherwise.
     """
     from aiki.cli.session import resolve
-    from aiki.cli.watching import follow
+    from aiki.cli.watching import follow, follow_all
     from aiki.client.client import Client
 
+    if (id is None) is not everything or (id is not None and (workflow or status)):
+        raise click.UsageError("name one run by its id, or all by --all with its filters.")
+    wanted = statuses(status)
+
     async def work(client: Client) -> int:
+        if id is None:
+            return await follow_all(client, workflow, frozenset(wanted), options.output)
         return await follow(client, await resolve(client, id), options.output)
 
-    return options.work(work)
+    return options.work(work, patient=True)

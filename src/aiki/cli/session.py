@@ -1,42 +1,83 @@
-"""A session: one command's use of the database, from opening it to closing it."""
+"""A session: one command's use of a database or server, from opening it to closing it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TypeVar
 
 from aiki.client.client import Client
-from aiki.compose import connect, sqlite_path
+from aiki.compose import (
+    EmbeddedConnection,
+    connect,
+    is_remote,
+    names_a_server,
+    sqlite_path,
+    store_for,
+)
 from aiki.configuration import Settings
 from aiki.engine.engine import EngineSettings
 from aiki.errors import ConfigurationError, InvalidRequest, NotFound
 from aiki.operations.runs import ListRuns
+from aiki.store.protocol import Store
 
 R = TypeVar("R")
 _ID_LENGTH = 36
 _SHORTEST_PREFIX = 4
 _CANDIDATES = 5
+_PATIENCE = timedelta(seconds=5)
 
 
-def with_client(settings: Settings, work: Callable[[Client], Awaitable[R]]) -> R:
-    """Do the work with a client of a database that exists."""
-    path = sqlite_path(settings.url)
-    if not path.exists():
+def with_client(
+    settings: Settings, work: Callable[[Client], Awaitable[R]], *, patient: bool = False
+) -> R:
+    """Do the work with a client of a database that exists, or of a server elsewhere."""
+    client = client_of(settings, EngineSettings(daemons=False), migrate=False, patient=patient)
+    path = None if names_a_server(settings.url) else sqlite_path(settings.url)
+    if path is not None and not path.exists():
         raise ConfigurationError(
             f"there is no database at {path}: name another by --url or AIKI_URL, "
             "or make it by `aiki dev app.py` or `aiki migrate`"
         )
 
     async def main() -> R:
-        client = connect(
-            settings.url, namespace=settings.namespace, settings=EngineSettings(daemons=False)
-        )
         async with client:
             return await work(client)
 
     return asyncio.run(main())
+
+
+def client_of(
+    settings: Settings, engine: EngineSettings, *, migrate: bool, patient: bool
+) -> Client:
+    """The client that the settings name; nothing is contacted before its first use.
+
+    An impatient one, of a command that somebody waits for, repeats calls for a few seconds only.
+    """
+    timeout = None if patient else _PATIENCE
+    if is_remote(settings.url):
+        return connect(
+            settings.url,
+            namespace=settings.namespace,
+            token=settings.client_token,
+            timeout=timeout,
+        )
+    store = store_of(settings, migrate=migrate)
+    connection = EmbeddedConnection(store, settings.namespace, engine)
+    return Client(connection, namespace=settings.namespace, timeout=timeout)
+
+
+def store_of(settings: Settings, *, migrate: bool) -> Store:
+    """The store that the settings name, not open yet."""
+    return store_for(
+        settings.url,
+        read_url=settings.read_url,
+        listen_url=settings.listen_url,
+        pool_size=settings.pool_size,
+        migrate=migrate,
+    )
 
 
 async def resolve(client: Client, text: str) -> str:

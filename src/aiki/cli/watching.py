@@ -1,4 +1,4 @@
-"""Watching: a run followed to its end, as a live table, plain lines or JSON lines."""
+"""Watching: one run followed to its end, or all; as a live table, plain lines or JSON lines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiki.cli.output import Output, clean, payload, rich_table, time
 from aiki.cli.reports import reasons
 from aiki.client.client import Client
 from aiki.model.run import RunResult
+from aiki.operations.catalog import OVERLAP_MS, Change, GetChanges
 from aiki.operations.runs import GetHistory, GetRun, History
 
 if TYPE_CHECKING:
@@ -52,6 +53,34 @@ async def _print(client: Client, run_id: str, output: Output) -> RunResult:
         shown = result.run.revision
         if result.ended:
             return result
+
+
+async def follow_all(
+    client: Client, workflow: str | None, statuses: frozenset[str], output: Output
+) -> int:
+    """Show each transition of the namespace's runs, until it is interrupted."""
+    cursor: int | None = None
+    seen: dict[tuple[str, int], int] = {}
+    while True:
+        found = await client.call(GetChanges(cursor=cursor, wait_ms=_WAIT_MS))
+        cursor = found.cursor
+        for each in found.changes:
+            known = (each.run_id, each.revision) in seen
+            seen[each.run_id, each.revision] = each.at
+            if known or workflow not in (None, each.workflow):
+                continue
+            if not statuses or each.status in statuses:
+                _show_change(each, output)
+        # What is older than the overlap never comes again.
+        oldest = cursor - OVERLAP_MS
+        seen = {key: at for key, at in seen.items() if at >= oldest}
+
+
+def _show_change(change: Change, output: Output) -> None:
+    if output.as_json:
+        output.json_line(change)
+    else:
+        output.line(time(change.at), change.run_id, change.workflow, change.status, change.reason)
 
 
 def _record(history: History, revision: int, ended: RunResult | None) -> dict[str, Any]:
