@@ -230,6 +230,11 @@ class Daemons:
         self._tasks.append(task)
         task.add_done_callback(self._tasks.remove)
 
+    @property
+    def running(self) -> bool:
+        """Whether all that were started run."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
     async def stop(self) -> None:
         """Stop all."""
         tasks = list(self._tasks)

@@ -298,6 +298,13 @@ class Engine:
             self.claims.resubmit(ask)
 
     @property
+    def parts(self) -> dict[str, bool]:
+        """Whether each of its parts runs: what commits, and the daemons."""
+        committing = self._committing
+        alive = bool(committing) and not any(lane.done() for lane in committing)
+        return {"committer": alive and not self._closed, "daemons": self.daemons.running}
+
+    @property
     def waiting(self) -> bool:
         """Whether any call waits for something that another process might bring."""
         return bool(len(self.claims) or len(self.runs) or len(self.news) or len(self.changes))
