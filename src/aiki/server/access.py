@@ -10,10 +10,11 @@ from aiki.errors import Unauthorized
 from aiki.model.audit import Principal
 from aiki.operations.base import Role
 from aiki.server.problems import Refusal
+from aiki.wire.calls import NAMESPACE_HEADER
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Asked by load balancers, which hold no token."""
-_NAMESPACE = b"aiki-namespace"
+_NAMESPACE = NAMESPACE_HEADER.lower().encode()
 _BEARER = b"bearer "
 
 
@@ -48,7 +49,7 @@ def _namespace(headers: dict[bytes, bytes]) -> str:
     try:
         namespace = given.decode()
     except UnicodeDecodeError:
-        raise Refusal(400, "the header Aiki-Namespace is not UTF-8") from None
+        raise Refusal(400, f"the header {NAMESPACE_HEADER} is not UTF-8") from None
     check_name("namespace", namespace)
     return namespace
 

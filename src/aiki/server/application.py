@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
+from aiki.server.access import OPEN_PATHS
 from aiki.server.calls import answer_calls
 from aiki.server.exchange import Exchange, Gone, Receive, Scope, Send
 from aiki.server.problems import problem_of
 from aiki.server.service import Service
 from aiki.wire.calls import PATH
 
+logger = logging.getLogger("aiki.server")
 Endpoint = Callable[[Exchange], Awaitable[None]]
 
 
@@ -24,7 +27,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         try:
-            exchange.enter(self._service.rooms.running)
+            if exchange.path not in OPEN_PATHS:
+                exchange.enter(self._service.rooms.running)
             if exchange.path == PATH:
                 await answer_calls(exchange, self._service)
             else:
@@ -32,9 +36,12 @@ class Application:
         except Gone:
             return
         except Exception as error:
+            answer = problem_of(error, exchange.path)
             if exchange.started:
-                # What was sent cannot be taken back: a cut stream shows that it is not whole.
-                raise
-            await exchange.respond(problem_of(error, exchange.path))
+                # A stream that ends before its time is opened again by its reader.
+                logger.warning("%s ends early: %r", exchange.path, error)
+                await exchange.end()
+            else:
+                await exchange.respond(answer)
         finally:
             exchange.leave()

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from aiki.engine.workers import SeeWorker, SuspectWorker
 from aiki.errors import AikiError
 from aiki.model.audit import Principal
 from aiki.server.access import check_role
 from aiki.server.exchange import Exchange, first_of
+from aiki.server.json_body import check_text, decode_query
 from aiki.server.service import Service
+from aiki.wire.faces import SAFE_INTEGER
 
 logger = logging.getLogger("aiki.server")
 _BEAT = b"\n"
@@ -25,11 +31,19 @@ _HEADERS = (
 )
 
 
-async def keep_presence(
-    exchange: Exchange, service: Service, principal: Principal, incarnation: str, number: int
+class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    number: Annotated[int, Meta(ge=0, le=SAFE_INTEGER)]
+    """Of the worker's requests; later ones have higher numbers."""
+
+
+async def open_presence(
+    exchange: Exchange, service: Service, principal: Principal, path: dict[str, str]
 ) -> None:
     """Hold the request open until the worker or the server goes."""
     check_role(principal, SeeWorker.role)
+    check_text(path)
+    incarnation = path["incarnation"]
+    number: int = decode_query(exchange.scope["query_string"], _Query).number
     exchange.enter(service.rooms.presences)
     farewell = service.farewell(principal, incarnation)
     gone = asyncio.ensure_future(exchange.gone())
