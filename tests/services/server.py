@@ -6,6 +6,7 @@ starts it once for all xdist workers; `private` starts one for a test that does 
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
@@ -20,17 +21,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import pytest
 
 from tests.services import guard
 
 START_SECONDS = 60
-_held: dict[Path, IO[bytes]] = {}
+_held: dict[Path, int] = {}
 """Locks of this process: they say that it uses a server."""
 _guards: dict[Path, subprocess.Popen[bytes]] = {}
 """Guards that this process started."""
+
+
+@atexit.register
+def _leave_guards() -> None:
+    """Guards outlive us: nobody waits for them."""
+    for process in _guards.values():
+        process.returncode = 0
 
 
 class Command(NamedTuple):
@@ -104,7 +112,7 @@ def private(service: Service) -> Iterator[Path]:
     try:
         yield folder / "data"
     finally:
-        lock.close()
+        os.close(lock)
         _guards.pop(folder).wait(START_SECONDS)
 
 
@@ -122,16 +130,16 @@ def _session_folder() -> Path:
     return folder
 
 
-def _join(folder: Path, service: Service) -> IO[bytes]:
+def _join(folder: Path, service: Service) -> int:
     """Become a user of the server in this folder, and start it unless it runs."""
     while True:
         folder.mkdir(mode=0o755, exist_ok=True)
         folder.chmod(0o755)
-        lock = (folder / "users.lock").open("ab")
+        lock = os.open(folder / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_SH)
         if not _was_removed(lock, folder):
             break
-        lock.close()
+        os.close(lock)
     try:
         with (folder / "start.lock").open("ab") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
@@ -139,15 +147,15 @@ def _join(folder: Path, service: Service) -> IO[bytes]:
                 _start(folder, service)
                 (folder / "ready").touch()
     except BaseException:
-        lock.close()
+        os.close(lock)
         raise
     return lock
 
 
-def _was_removed(lock: IO[bytes], folder: Path) -> bool:
+def _was_removed(lock: int, folder: Path) -> bool:
     """A guard that stopped its server may have taken the folder away meanwhile."""
     try:
-        return os.stat(folder / "users.lock").st_ino != os.fstat(lock.fileno()).st_ino
+        return os.stat(folder / "users.lock").st_ino != os.fstat(lock).st_ino
     except FileNotFoundError:
         return True
 

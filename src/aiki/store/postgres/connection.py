@@ -30,6 +30,7 @@ _PLANS = {
     # Each statement is meant to walk an index, whatever statistics say of tables that fill and
     # empty within seconds; so the general plan is the right one, and is made once.
     "plan_cache_mode": "force_generic_plan",
+    "random_page_cost": "1.1",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",

@@ -109,23 +109,25 @@ WHERE namespace = $1 AND id > coalesce($2, '')
 ORDER BY id LIMIT $11;
 
 -- list_reference_newest --
-SELECT id FROM run
-WHERE namespace = $1 AND id < coalesce($2, U&'\+10FFFF')
-  AND workflow = $3 AND reference_id = $6
-  AND ($3::text IS NULL OR workflow = $3) AND ($4::text IS NULL OR version = $4)
+SELECT id FROM (
+    SELECT * FROM run
+    WHERE namespace = $1 AND workflow = $3 AND reference_id = $6 OFFSET 0) AS named
+WHERE id < coalesce($2, U&'\+10FFFF')
+  AND ($4::text IS NULL OR version = $4)
   AND ($5::text[] IS NULL OR status = ANY ($5))
-  AND ($6::text IS NULL OR reference_id = $6) AND ($7::text IS NULL OR parent_id = $7)
+  AND ($7::text IS NULL OR parent_id = $7)
   AND ($8::text IS NULL OR shard = $8)
   AND ($9::bigint IS NULL OR created_at >= $9) AND ($10::bigint IS NULL OR created_at < $10)
 ORDER BY id DESC LIMIT $11;
 
 -- list_reference_oldest --
-SELECT id FROM run
-WHERE namespace = $1 AND id > coalesce($2, '')
-  AND workflow = $3 AND reference_id = $6
-  AND ($3::text IS NULL OR workflow = $3) AND ($4::text IS NULL OR version = $4)
+SELECT id FROM (
+    SELECT * FROM run
+    WHERE namespace = $1 AND workflow = $3 AND reference_id = $6 OFFSET 0) AS named
+WHERE id > coalesce($2, '')
+  AND ($4::text IS NULL OR version = $4)
   AND ($5::text[] IS NULL OR status = ANY ($5))
-  AND ($6::text IS NULL OR reference_id = $6) AND ($7::text IS NULL OR parent_id = $7)
+  AND ($7::text IS NULL OR parent_id = $7)
   AND ($8::text IS NULL OR shard = $8)
   AND ($9::bigint IS NULL OR created_at >= $9) AND ($10::bigint IS NULL OR created_at < $10)
 ORDER BY id LIMIT $11;

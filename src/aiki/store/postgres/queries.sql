@@ -1,5 +1,8 @@
+-- A LATERAL part with OFFSET 0 fixes the order of a join: first what is asked for, then, by its
+-- index, what belongs to it. Plans are kept, and may have been made when the tables were empty.
+
 -- begin --
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 
 -- begin_read --
 -- One snapshot for all that is read.
@@ -54,10 +57,12 @@ SELECT id, namespace, workflow, version, shard, priority, reference_id, parent_i
 FROM run WHERE id = ANY ($1::text[]);
 
 -- find_references --
-SELECT r.namespace, r.workflow, r.reference_id, r.id
+SELECT wanted.namespace, wanted.workflow, wanted.reference_id, r.id
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (namespace, workflow, reference_id)
-JOIN run AS r ON r.namespace = wanted.namespace AND r.workflow = wanted.workflow
-             AND r.reference_id = wanted.reference_id;
+CROSS JOIN LATERAL (
+    SELECT id FROM run
+    WHERE namespace = wanted.namespace AND workflow = wanted.workflow
+      AND reference_id = wanted.reference_id OFFSET 0) AS r;
 
 -- load_facts --
 -- Only what nobody has taken, oldest first.
@@ -66,9 +71,11 @@ FROM fact WHERE run_id = ANY ($1::text[]) AND consumed_by IS NULL
 ORDER BY run_id, at, id;
 
 -- find_facts_by_key --
-SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.key
+SELECT f.*
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (run_id, name, key)
-JOIN fact AS f ON f.run_id = wanted.run_id AND f.name = wanted.name AND f.key = wanted.key;
+CROSS JOIN LATERAL (
+    SELECT id, run_id, kind, name, at, value, failure, key FROM fact
+    WHERE run_id = wanted.run_id AND name = wanted.name AND key = wanted.key OFFSET 0) AS f;
 
 -- find_facts --
 SELECT id, run_id, kind, name, at, value, failure, key FROM fact WHERE id = ANY ($1::text[]);
@@ -82,9 +89,12 @@ WHERE run_id = ANY ($1::text[]) ORDER BY run_id, due_at NULLS LAST;
 WITH RECURSIVE below (id) AS (
     SELECT child_id FROM child WHERE parent_id = ANY ($1::text[])
     UNION
-    SELECT c.child_id FROM below AS b JOIN child AS c ON c.parent_id = b.id
+    SELECT c.child_id
+    FROM below AS b
+    CROSS JOIN LATERAL (SELECT child_id FROM child WHERE parent_id = b.id OFFSET 0) AS c
 )
-SELECT r.id FROM below AS b JOIN run AS r ON r.id = b.id
+SELECT b.id
+FROM below AS b CROSS JOIN LATERAL (SELECT status FROM run WHERE id = b.id OFFSET 0) AS r
 WHERE r.status NOT IN ('completed', 'failed', 'cancelled');
 
 -- load_payloads --
@@ -97,10 +107,12 @@ SELECT wanted.run_id,
 FROM unnest($1::text[], $2::int[]) AS wanted (run_id, attempt);
 
 -- load_entries --
-SELECT e.run_id, e.number, e.kind, e.address, e.ordinal, e.at, e.name, e.value, e.failure,
-       e.fact_id, e.due_at, e.task_attempt, e.started_at, e.epoch, e.arguments
+SELECT e.*
 FROM unnest($1::text[], $2::int[]) AS wanted (run_id, attempt)
-JOIN entry AS e ON e.run_id = wanted.run_id AND e.attempt = wanted.attempt
+CROSS JOIN LATERAL (
+    SELECT run_id, number, kind, address, ordinal, at, name, value, failure, fact_id, due_at,
+           task_attempt, started_at, epoch, arguments
+    FROM entry WHERE run_id = wanted.run_id AND attempt = wanted.attempt OFFSET 0) AS e
 ORDER BY e.run_id, e.number;
 
 -- load_entry_page --
@@ -110,27 +122,32 @@ FROM entry WHERE run_id = $1 AND attempt = $2 AND number >= $3
 ORDER BY number LIMIT $4;
 
 -- load_attempts --
-SELECT t.run_id, t.address, t.ordinal, t.name, t.number, t.status, t.started_at, t.ended_at,
-       t.due_at, t.failure, t.epoch, t.at_most_once
+SELECT t.*
 FROM unnest($1::text[], $2::int[]) AS wanted (run_id, attempt)
-JOIN task_attempt AS t ON t.run_id = wanted.run_id AND t.attempt = wanted.attempt
+CROSS JOIN LATERAL (
+    SELECT run_id, address, ordinal, name, number, status, started_at, ended_at, due_at, failure,
+           epoch, at_most_once
+    FROM task_attempt WHERE run_id = wanted.run_id AND attempt = wanted.attempt OFFSET 0) AS t
 ORDER BY t.run_id, t.address, t.ordinal, t.number;
 
 -- load_children --
-SELECT c.parent_id, c.key, c.child_id
+SELECT c.*
 FROM unnest($1::text[], $2::int[]) AS wanted (run_id, attempt)
-JOIN child AS c ON c.parent_id = wanted.run_id AND c.parent_attempt = wanted.attempt;
+CROSS JOIN LATERAL (
+    SELECT parent_id, key, child_id FROM child
+    WHERE parent_id = wanted.run_id AND parent_attempt = wanted.attempt OFFSET 0) AS c;
 
 -- pick_ready --
 -- Each queue is read in its own order, so that one queue's length does not cost another's claim;
 -- then they are merged. Within a priority, what this very source advanced last goes first, looked
 -- for among the first thousand. What others have locked is passed over, so each queue gives more
 -- than asked for; `seen` tells whether there may be still more. Only rows of runs are locked.
+-- (A LIMIT of unknown size makes the planner expect few rows, and look runs up by their ids.)
 WITH seen AS MATERIALIZED (
     SELECT o.run_id, o.priority, o.ready_at,
            o.prefers IS NOT NULL AND o.prefers <> queue.fingerprint AS of_another
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
-         AS queue (workflow, version, shard, fingerprint)
+    FROM (SELECT * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
+          LIMIT cardinality($2)) AS queue (workflow, version, shard, fingerprint)
     CROSS JOIN LATERAL (
         (SELECT * FROM (
             SELECT run_id, priority, ready_at, prefers FROM outbox
@@ -182,9 +199,12 @@ SELECT EXISTS (
     SELECT 1
     FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
          AS queue (workflow, version, shard, fingerprint)
-    JOIN outbox AS o ON o.namespace = $1 AND o.workflow = queue.workflow
-         AND o.version = queue.version AND o.shard = queue.shard AND o.alone
-         AND (o.fingerprint IS NULL OR o.fingerprint = queue.fingerprint));
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM outbox
+        WHERE namespace = $1 AND workflow = queue.workflow AND version = queue.version
+          AND shard = queue.shard AND alone
+          AND (fingerprint IS NULL OR fingerprint = queue.fingerprint)
+        LIMIT 1) AS o);
 
 -- count_ready --
 SELECT workflow, version, shard, count(*), greatest(0, $2 - min(ready_at)) FROM outbox
@@ -198,9 +218,9 @@ SELECT id FROM run
 WHERE holder = $2 AND status = 'running' AND namespace = $1 AND claim_id = $3;
 
 -- held_runs --
-SELECT r.id, r.epoch, r.claim_id, t.at
-FROM run AS r LEFT JOIN transition AS t ON t.run_id = r.id AND t.revision = r.revision
-WHERE r.holder = $2 AND r.status = 'running' AND r.namespace = $1;
+SELECT id, epoch, claim_id,
+       (SELECT at FROM transition AS t WHERE t.run_id = run.id AND t.revision = run.revision)
+FROM run WHERE holder = $2 AND status = 'running' AND namespace = $1;
 
 -- held_by_many --
 SELECT id FROM run WHERE status = 'running' AND holder = ANY ($1::text[]) LIMIT $2;
@@ -212,7 +232,9 @@ WHERE r.status = 'running' AND w.incarnation IS NULL LIMIT $1;
 
 -- pushed_facts --
 SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.key
-FROM run AS r JOIN fact AS f ON f.run_id = r.id AND f.consumed_by IS NULL
+FROM run AS r
+CROSS JOIN LATERAL (
+    SELECT * FROM fact WHERE run_id = r.id AND consumed_by IS NULL OFFSET 0) AS f
 WHERE r.holder = $2 AND r.status = 'running' AND r.namespace = $1
 ORDER BY f.at, f.id;
 
@@ -236,7 +258,9 @@ VALUES ($1, $2, (SELECT count(*) + 1 FROM decision WHERE run_id = $1 AND attempt
 -- load_decisions --
 SELECT d.run_id, d.decision
 FROM unnest($1::text[], $2::int[]) AS wanted (run_id, attempt)
-JOIN decision AS d ON d.run_id = wanted.run_id AND d.attempt = wanted.attempt
+CROSS JOIN LATERAL (
+    SELECT run_id, sequence, decision FROM decision
+    WHERE run_id = wanted.run_id AND attempt = wanted.attempt OFFSET 0) AS d
 ORDER BY d.run_id, d.sequence;
 
 -- save_divergence --
@@ -315,7 +339,8 @@ SET fingerprint = excluded.fingerprint, spec = excluded.spec,
 -- retarget_outbox --
 -- What was offered to one source alone is offered to the newest: the other may be gone.
 UPDATE outbox SET fingerprint = s.fingerprint
-FROM unnest($2::text[], $3::text[], $4::text[]) AS s (workflow, version, fingerprint)
+FROM (SELECT * FROM unnest($2::text[], $3::text[], $4::text[]) LIMIT cardinality($2))
+     AS s (workflow, version, fingerprint)
 WHERE outbox.namespace = $1 AND outbox.workflow = s.workflow AND outbox.version = s.version
   AND outbox.fingerprint IS NOT NULL AND outbox.fingerprint <> s.fingerprint;
 
@@ -348,8 +373,10 @@ WHERE run_id = $1 ORDER BY revision;
 
 -- recent_transitions --
 SELECT r.workflow, t.run_id, t.revision, t.status, t.reason, t.at, t.attempt, t.epoch, t.worker
-FROM transition AS t JOIN run AS r ON r.id = t.run_id
-WHERE t.at >= $2 AND r.namespace = $1
+FROM (SELECT * FROM transition WHERE at >= $2 ORDER BY at, run_id, revision OFFSET 0) AS t
+CROSS JOIN LATERAL (
+    SELECT namespace, workflow FROM run WHERE id = t.run_id OFFSET 0) AS r
+WHERE r.namespace = $1
 ORDER BY t.at, t.run_id, t.revision LIMIT $3;
 
 -- expired_runs --

@@ -71,7 +71,7 @@ CREATE TABLE run (
 CREATE UNIQUE INDEX run_reference ON run (namespace, workflow, reference_id)
     WHERE reference_id IS NOT NULL;
 CREATE INDEX run_wake ON run (wake_at) WHERE wake_at IS NOT NULL;
-CREATE INDEX run_held ON run (holder) WHERE status = 'running';
+CREATE INDEX run_held ON run (holder, claim_id) WHERE status = 'running';
 CREATE INDEX run_diverged ON run (namespace, workflow, version) WHERE status = 'diverged';
 CREATE INDEX run_ended ON run (namespace, ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX run_newest ON run (namespace, id);
@@ -107,7 +107,8 @@ CREATE TABLE outbox (
 
 CREATE INDEX outbox_ready
     ON outbox (namespace, workflow, version, shard, alone, priority DESC, ready_at, run_id);
-CREATE INDEX outbox_age ON outbox (ready_at);
+CREATE INDEX outbox_offered ON outbox (namespace, workflow, version)
+    WHERE fingerprint IS NOT NULL;
 
 CREATE TABLE entry (
     run_id TEXT COLLATE "C" NOT NULL,
