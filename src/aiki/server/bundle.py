@@ -81,13 +81,13 @@ class Bundle:
             await asyncio.wait({self.done}, timeout=_AGAIN_SECONDS)
 
 
-def without_waiting(
-    operations: Sequence[Operation[Any] | AikiError],
+def with_waits(
+    operations: Sequence[Operation[Any] | AikiError], longest_ms: int
 ) -> list[Operation[Any] | AikiError]:
-    """The operations as a server that stops takes them: it waits for nothing any more."""
+    """The operations, none of which waits longer than that."""
     return [
-        msgspec.structs.replace(each, wait_ms=0)
-        if waits(each) and not isinstance(each, AikiError)
+        msgspec.structs.replace(each, wait_ms=longest_ms)
+        if getattr(each, "wait_ms", 0) > longest_ms and not isinstance(each, AikiError)
         else each
         for each in operations
     ]

@@ -12,6 +12,7 @@ from aiki.model.audit import Principal
 from aiki.server.access import OPEN_PATHS
 from aiki.server.exchange import Exchange, Receive, Scope, Send
 from aiki.server.health import Health
+from aiki.server.pages import Pages
 from aiki.server.presence import open_presence
 from aiki.server.problems import Refusal
 from aiki.server.resources import PREFIX, make_resources
@@ -47,12 +48,16 @@ class Routes:
     def _table(self) -> dict[str, dict[str, Endpoint]]:
         """Every path below the root, with its endpoints by method."""
         table: dict[str, dict[str, Endpoint]] = {}
-        for resource in make_resources():
+        resources = make_resources()
+        pages = Pages(resources)
+        for resource in resources:
             path = PREFIX + resource.intake.path
             table.setdefault(path, {})[resource.intake.method] = resource
         table["/version"] = table[f"{PREFIX}/version"]
         table["/healthz"] = {"GET": _plain(self._health.answer_alive)}
         table["/readyz"] = {"GET": _plain(self._health.answer_ready)}
+        table[f"{PREFIX}/openapi.json"] = {"GET": _plain(pages.answer_document)}
+        table[f"{PREFIX}/docs"] = {"GET": _plain(pages.answer_page)}
         table[f"{PREFIX}/workers/{{incarnation}}/presence"] = {"GET": open_presence}
         table[f"{PREFIX}/runs/{{id}}/stream"] = {"GET": stream_run}
         table[f"{PREFIX}/stream"] = {"GET": stream_namespace}

@@ -12,7 +12,7 @@ from aiki.model.audit import Principal
 from aiki.operations.base import Operation
 from aiki.operations.work import LeaveWorker
 from aiki.server.access import Access
-from aiki.server.bundle import Bundle, without_waiting
+from aiki.server.bundle import Bundle, waits, with_waits
 from aiki.server.exchange import Exchange, Gone, first_of
 from aiki.server.rooms import Rooms
 from aiki.server.settings import ServerSettings
@@ -50,11 +50,12 @@ class Service:
         principal: Principal,
     ) -> list[Answer]:
         """The answers to operations that are carried out together; raises `Gone`."""
-        if self.stopping:
-            operations = without_waiting(operations)
-        bundle = Bundle(self.engine, principal, operations)
-        if bundle.waits:
+        if any(map(waits, operations)):
+            # A server that stops waits for nothing any more.
+            longest_ms = 0 if self.stopping else self.settings.max_wait_ms
+            operations = with_waits(operations, longest_ms)
             exchange.enter(self.rooms.waiting)
+        bundle = Bundle(self.engine, principal, operations)
         for operation in operations:
             if type(operation) is LeaveWorker:
                 self._part(principal.namespace, operation.incarnation)

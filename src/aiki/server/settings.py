@@ -40,6 +40,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that are answered at the same time; those that wait are counted apart."""
     max_waiting: Count = 10_000
     """Requests that wait for something to happen."""
+    max_wait_ms: Milliseconds = 60_000
+    """How long a request may wait for something to happen, whatever it asks for."""
     max_streams: Count = 1_000
     """Open streams of server-sent events."""
     max_presences: Count = 10_000

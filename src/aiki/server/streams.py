@@ -132,7 +132,7 @@ def _last_revision(exchange: Exchange) -> int:
     return int(given)
 
 
-class _Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NamespaceFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which changes a client wants to hear of; without any, all."""
 
     workflow: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ async def stream_namespace(
 ) -> None:
     """`change` for every transition of a run of the namespace, from now on or from an id on."""
     check_role(principal, GetChanges.role)
-    wanted: _Filter = decode_query(exchange.scope["query_string"], _Filter)
+    wanted: NamespaceFilter = decode_query(exchange.scope["query_string"], NamespaceFilter)
     wanted.check()
     seen = _Seen()
     cursor = _last_change(exchange, seen)
@@ -198,7 +198,7 @@ async def stream_namespace(
 
 
 async def _follow(
-    stream: _Stream, changes: Any, wanted: _Filter, seen: _Seen, interval_ms: int
+    stream: _Stream, changes: Any, wanted: NamespaceFilter, seen: _Seen, interval_ms: int
 ) -> None:
     while changes is not None:
         parts = [
