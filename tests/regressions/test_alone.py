@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from aiki import Run, task, workflow
 from tests.support.app import LIMIT, App, Ledger, holds, until
+from tests.support.databases import change_at
 
 ledger = Ledger()
 gates: dict[str, asyncio.Event] = {}
@@ -50,18 +49,11 @@ async def ordinary(run: Run) -> None:
     await note(run, "ordinary")
 
 
-def change(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-        connection.commit()
-
-
 async def test_nothing_is_taken_beside_a_run_that_is_executed_alone(
     app: App, tmp_path: Path
 ) -> None:
     alone = await poison.enqueue(app.client)
-    change(tmp_path / "aiki.db", "UPDATE run SET losses = 2", "UPDATE outbox SET alone = 1")
+    change_at(tmp_path / "aiki.db", "UPDATE run SET losses = 2", "UPDATE outbox SET alone = 1")
     app.work(poison, ordinary)
     await holds(lambda: ledger.lines)
     handles = [await ordinary.enqueue(app.client) for _ in range(2)]
@@ -80,7 +72,7 @@ async def test_a_busy_worker_goes_on_when_another_took_the_run_to_be_alone(
     long = await gated.enqueue(app.client, "long")
     await holds(lambda: ledger.count("long begins"))
     alone = await poison.options(delay=timedelta(seconds=5)).enqueue(app.client)
-    change(tmp_path / "aiki.db", f"UPDATE run SET losses = 2 WHERE id = '{alone.id}'")
+    change_at(tmp_path / "aiki.db", f"UPDATE run SET losses = 2 WHERE id = '{alone.id}'")
     await app.pass_time(5_000)
     await until(alone, "queued")
     app.work(poison)

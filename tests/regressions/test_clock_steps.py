@@ -46,8 +46,7 @@ async def test_a_worker_whose_lease_a_step_ended_holds_its_next_claim(app: App) 
     app.work(steady, lease_ms=30_000)
     handle = await steady.enqueue(app.client)
     await holds(lambda: ledger.count("task") == 1)
-    await app.pass_time(HOUR_MS)
-    await app.run_daemon(recover)
+    await app.pass_time(HOUR_MS, recover)
     await holds(lambda: ledger.count("task") == 2)
     for _ in range(3):
         assert await app.run_daemon(recover) == 0

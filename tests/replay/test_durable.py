@@ -166,8 +166,9 @@ async def test_a_log_line_is_never_ahead_of_its_record(
             found.append(len(asyncio.run_coroutine_threadsafe(look(), other).result(10)))
 
     async def look() -> tuple[Any, ...]:
-        return (await app.client.call(GetHistory(id=handle.id))).entries
+        return (await aside.call(GetHistory(id=handle.id))).entries
 
+    aside = (await app.client.api()).fork()
     other = asyncio.new_event_loop()
     thread = threading.Thread(target=other.run_forever)
     thread.start()
@@ -187,6 +188,7 @@ async def test_a_log_line_is_never_ahead_of_its_record(
         await app.stop()
     finally:
         logger.removeHandler(look_handler)
+        asyncio.run_coroutine_threadsafe(aside.close(), other).result(10)
         other.call_soon_threadsafe(other.stop)
         thread.join()
         other.close()

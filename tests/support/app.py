@@ -73,12 +73,14 @@ class App:
             if worker in self.workers:
                 self.workers.remove(worker)
 
-    async def pass_time(self, milliseconds: int) -> None:
-        """Move the database's clock, and let the daemons look at it."""
+    async def pass_time(self, milliseconds: int, run_once: Any = None) -> None:
+        """Move the database's clock, and let the daemons look at it: this one first of all."""
         engine = self.engine
 
         async def shift() -> None:
             await engine.store.shift_clock(milliseconds)
+            if run_once is not None:
+                await run_once(engine)
             engine.daemons.timers.poke()
 
         await on_host(host_of(self.client), shift())

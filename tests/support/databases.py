@@ -12,6 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -64,6 +65,18 @@ def rows_at(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
             connection.close()
     read = _from_postgres if KIND == "postgresql" else _from_mysql
     return aside(lambda: read(url_of(path), sql, values))
+
+
+def change_at(path: Path, *statements: str) -> None:
+    """Change the database behind everybody's back."""
+    if KIND == "sqlite":
+        with closing(sqlite3.connect(path)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+        return
+    for statement in statements:
+        rows_at(path, statement)
 
 
 async def _from_postgres(url: str, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:

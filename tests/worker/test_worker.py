@@ -17,6 +17,7 @@ import aiki
 from aiki import Run, SimplePolling, Worker, event, task, workflow
 from aiki.queue.subscriber import Ask
 from tests.support.app import LIMIT, App, Ledger, app_on, holds, until
+from tests.support.databases import url_of
 
 go = event("go", int)
 gates: dict[str, asyncio.Event] = {}
@@ -218,7 +219,7 @@ import aiki
 from tests.worker.test_worker import quick
 
 async def main():
-    async with aiki.connect("sqlite:///" + sys.argv[1]) as client:
+    async with aiki.connect(sys.argv[1]) as client:
         worker = asyncio.create_task(aiki.Worker(client, workflows=[quick]).run())
         handle = await quick.enqueue(client, 40)
         print(await handle.result(), flush=True)
@@ -230,12 +231,12 @@ asyncio.run(main())
 """
 
 
-async def test_two_processes_on_one_file_work_together(tmp_path: Path) -> None:
+async def test_two_processes_on_one_database_work_together(tmp_path: Path) -> None:
     """The other process takes what this one starts, and the news comes here."""
     path = tmp_path / "aiki.db"
     async with app_on(path) as app:
         with subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, "-c", OTHER_PROCESS, str(path)],
+            [sys.executable, "-c", OTHER_PROCESS, url_of(path)],
             env={"PYTHONPATH": ":".join(sys.path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -361,6 +361,7 @@ async def tries(app: App, tried: aiki.Task[[], int]) -> int:
 
 async def test_a_task_is_tried_so_often_and_no_more(app: App) -> None:
     assert await tries(app, failing(2, OSError("x"), retry=Retry.fixed(3, TICK))) == 3
+    await app.stop()
     ledger.lines.clear()
     with pytest.raises(aiki.RunFailed, match="OSError: x"):
         await tries(app, failing(9, OSError("x"), retry=Retry.fixed(3, TICK)))
