@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,9 @@ from aiki.wire.proto.aiki.v1 import aiki_pb2
 from aiki.wire.proto.convert import decode, encode, encode_answer, parse, parse_answer
 from aiki.wire.proto.session import SessionRequest, SessionResponse
 from tests.grpc.values import values_of
+
+if TYPE_CHECKING:
+    import msgspec
 
 KINDS = sorted(OPERATIONS.values(), key=lambda kind: kind.__name__)
 

@@ -1,4 +1,5 @@
-# type: ignore
+# mypy: ignore-errors
+# pyright: basic, reportAttributeAccessIssue=false
 # ruff: noqa
 # fmt: off
 # -*- coding: utf-8 -*-

@@ -1,4 +1,5 @@
-# type: ignore
+# mypy: ignore-errors
+# pyright: basic, reportAttributeAccessIssue=false
 # ruff: noqa
 # fmt: off
 from google.protobuf.internal import containers as _containers
