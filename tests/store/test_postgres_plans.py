@@ -26,7 +26,6 @@ from aiki.store.protocol import (
 from tests.services import postgres
 from tests.store.behaviour import OFFERS, a_fact, a_run, a_worker, an_attempt, an_entry, ready
 
-postgres_url = postgres.postgres_url
 each_postgres_url = postgres.each_postgres_url
 
 ENDED, QUEUED = 60_000, 20_000
@@ -173,14 +172,14 @@ async def _claim_record_and_park(tx: Transaction) -> None:
     await tx.insert_facts([a_fact(f"g-{ids[0]}", ids[0])])
 
 
-async def test_plans_that_were_made_on_empty_tables_stay_good(postgres_url: str) -> None:
-    store = PostgresStore(postgres_url)
+async def test_plans_that_were_made_on_empty_tables_stay_good(each_postgres_url: str) -> None:
+    store = PostgresStore(each_postgres_url)
     await store.open()
     await store.transact(lambda tx: tx.save_worker(a_worker(), OFFERS, ()))
     await store.transact(lambda tx: tx.insert_runs([a_run("r-1")]))
     await store.transact(lambda tx: tx.insert_outbox([ready(a_run("r-1"))]))
     await store.transact(_claim_record_and_park)
-    connection = await connect(postgres_url)
+    connection = await connect(each_postgres_url)
     await connection.execute(f"SET statement_timeout = 0;{_FILL}", timeout=60)
     before = await _rows_read(connection)
     await store.transact(_claim_record_and_park)
