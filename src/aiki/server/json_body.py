@@ -84,7 +84,7 @@ def _is_list(info: msgspec.structs.FieldInfo) -> bool:
 
 def check_text(value: Any) -> None:
     """Raise `InvalidRequest` for a NUL in any text: databases would cut or refuse it."""
-    kind: Any = type(value)
+    kind: Any = value.__class__
     if kind is str:
         if "\0" in value:
             raise InvalidRequest(f"the text {value!r} holds a NUL")
