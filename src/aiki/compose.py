@@ -6,16 +6,25 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from socket import socket
+from ssl import SSLContext
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from aiki.client.client import Client, Connection
-from aiki.engine.engine import EngineSettings
+from aiki.engine.engine import Engine, EngineSettings
 from aiki.engine.host import EmbeddedApi, EngineHost
 from aiki.errors import ConfigurationError
 from aiki.model.audit import Principal
 from aiki.operations.base import Api
 from aiki.redaction import without_password
+from aiki.server.grpc.settings import GrpcSettings
+from aiki.server.settings import ServerSettings
 from aiki.store.protocol import Store
+
+if TYPE_CHECKING:
+    from aiki.server.grpc.server import GrpcServer
+    from aiki.server.serving import Server
 
 DEFAULT_URL = "sqlite:///aiki.db"
 POSTGRES = frozenset({"postgresql", "postgres"})
@@ -175,3 +184,48 @@ class EmbeddedConnection:
     async def close(self) -> None:
         """Stop the server; what was submitted is committed first."""
         await asyncio.to_thread(self.host.stop)
+
+
+class Node:
+    """A server: an engine on this event loop, and its front ends, HTTP and, if wanted, gRPC."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: EngineSettings,
+        http: ServerSettings,
+        grpc: GrpcSettings | None = None,
+        *,
+        tls: SSLContext | None = None,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._http = http
+        self._grpc = grpc
+        self._tls = tls
+        self._engine: Engine | None = None
+        self._server: Server | None = None
+
+    async def start(self, listening: socket | None = None) -> None:
+        """Open the store and answer, on a socket that listens already or on a new one."""
+        from aiki.server.serving import Server
+
+        engine = Engine(self._store, self._settings)
+        await engine.start()
+        self._engine = engine
+        listeners: list[GrpcServer] = []
+        if self._grpc is not None:
+            from aiki.server.grpc.server import GrpcServer
+
+            listeners.append(GrpcServer(engine, self._grpc))
+        self._server = Server(engine, self._http, listeners=listeners, tls=self._tls)
+        await self._server.start(listening)
+
+    async def stop(self, grace_ms: int) -> None:
+        """Let the front ends drain for so long at most; what was accepted is committed."""
+        server, self._server = self._server, None
+        engine, self._engine = self._engine, None
+        if server is not None:
+            await server.stop(grace_ms)
+        if engine is not None:
+            await engine.stop()

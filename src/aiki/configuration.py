@@ -66,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """0: any that is free."""
     grpc_port: Port | None = 7070
     """0: any that is free; None: no gRPC."""
+    tls_certificate_file: Annotated[str, Meta(min_length=1)] | None = None
+    """A chain in PEM, for HTTPS and for gRPC; without it both speak plaintext."""
+    tls_key_file: Annotated[str, Meta(min_length=1)] | None = None
     processes: Count = 1
     insecure: bool = False
     """Listen beyond this machine although no token is asked for."""
@@ -121,7 +124,10 @@ class _Given(NamedTuple):
 
 _FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
 _TUPLES = frozenset({"token", "shards"})
-_KEYS = [*_FIELDS, *(name + _FILE_SUFFIX for name in _FIELDS)]
+_KEYS = [
+    *_FIELDS,
+    *(name + _FILE_SUFFIX for name in _FIELDS if not name.endswith(_FILE_SUFFIX)),
+]
 
 
 def public(name: str, value: object) -> object:
@@ -197,7 +203,7 @@ def _from_file(file: Path | None) -> dict[str, _Given]:
             )
         if key not in _KEYS:
             raise ConfigurationError(f"{file}: there is no setting {key!r}{_instead(key)}")
-        _take(given, key, key.removesuffix(_FILE_SUFFIX), value, str(file))
+        _take(given, key, _name(key), value, str(file))
     return given
 
 
@@ -208,16 +214,20 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
             continue
         key = variable.removeprefix(PREFIX).lower()
         if key in _KEYS:
-            upper = PREFIX + key.removesuffix(_FILE_SUFFIX).upper()
-            _take(given, key, upper, value, variable)
+            _take(given, key, PREFIX + _name(key).upper(), value, variable)
         else:
             _refuse_misspelt(variable)
     return given
 
 
+def _name(key: str) -> str:
+    """The setting that a key gives, itself or by a file."""
+    return key if key in _FIELDS else key.removesuffix(_FILE_SUFFIX)
+
+
 def _take(given: dict[str, _Given], key: str, plain: str, value: object, source: str) -> None:
     """Note a value, or the content of the file that is named instead of it."""
-    name = key.removesuffix(_FILE_SUFFIX)
+    name = _name(key)
     if name in given:
         one_of = f"{plain} and {plain}{'_FILE' if plain.isupper() else _FILE_SUFFIX}"
         raise ConfigurationError(f"{source}: {one_of} are both given; leave one of them out")
@@ -314,3 +324,5 @@ def _check_together(settings: Settings) -> None:
             f"heartbeat_interval_ms={heartbeat}: at most half of lease_ms={settings.lease_ms}, "
             "so that one lost heartbeat loses nothing"
         )
+    if (settings.tls_certificate_file is None) is not (settings.tls_key_file is None):
+        raise ConfigurationError("TLS takes both, tls_certificate_file and tls_key_file")

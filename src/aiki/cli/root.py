@@ -17,6 +17,7 @@ from aiki.cli.give import send, start
 from aiki.cli.namespace import namespace
 from aiki.cli.operate import config, migrate, version
 from aiki.cli.runs import history, list_runs, show, watch
+from aiki.cli.server import server
 from aiki.cli.worker import worker
 from aiki.errors import AikiError, NotFound
 
@@ -33,7 +34,7 @@ runs = click.Group("runs", help="List, follow, start, stop and mend runs.")
 for _command in (list_runs, show, watch, history, start, send, cancel, rerun, *CONTROLS):
     runs.add_command(_command)
 for _command in (
-    dev, worker, runs, events, workflows, workers, backlog, dead_letters, namespace,
+    dev, server, worker, runs, events, workflows, workers, backlog, dead_letters, namespace,
     migrate, config, version,
 ):  # fmt: skip
     aiki.add_command(_command)
