@@ -18,13 +18,21 @@ from aiki.store.protocol import Transaction
 HANDLERS: dict[type[Operation[Any]], Handler] = {
     runs.StartRuns: once(runs.StartRuns, Handler(starts.prepare_starts, starts.apply_starts)),
     runs.SendEvent: once(runs.SendEvent, Handler(events.prepare_event, events.apply_event)),
-    runs.CancelRun: Handler(controls.prepare_stop, controls.apply_cancel),
-    runs.TerminateRun: Handler(controls.prepare_stop, controls.apply_terminate),
-    runs.PauseRun: Handler(controls.prepare_control, controls.apply_pause),
-    runs.ResumeRun: Handler(controls.prepare_control, controls.apply_resume),
-    runs.RedeliverRun: Handler(controls.prepare_control, controls.apply_redeliver),
-    runs.WaiveEntries: Handler(controls.prepare_decision, controls.apply_waive),
-    runs.RetryDiverged: Handler(controls.prepare_decision, controls.apply_retry_diverged),
+    runs.CancelRun: once(runs.CancelRun, Handler(controls.prepare_stop, controls.apply_cancel)),
+    runs.TerminateRun: once(
+        runs.TerminateRun, Handler(controls.prepare_stop, controls.apply_terminate)
+    ),
+    runs.PauseRun: once(runs.PauseRun, Handler(controls.prepare_control, controls.apply_pause)),
+    runs.ResumeRun: once(runs.ResumeRun, Handler(controls.prepare_control, controls.apply_resume)),
+    runs.RedeliverRun: once(
+        runs.RedeliverRun, Handler(controls.prepare_control, controls.apply_redeliver)
+    ),
+    runs.WaiveEntries: once(
+        runs.WaiveEntries, Handler(controls.prepare_decision, controls.apply_waive)
+    ),
+    runs.RetryDiverged: once(
+        runs.RetryDiverged, Handler(controls.prepare_decision, controls.apply_retry_diverged)
+    ),
     bulk.SendEvents: once(bulk.SendEvents, Handler(bulks.prepare_events, bulks.apply_events)),
     bulk.CancelRuns: once(bulk.CancelRuns, Handler(bulks.prepare_cancels, bulks.apply_cancels)),
     bulk.RerunRun: once(bulk.RerunRun, Handler(bulks.prepare_rerun, bulks.apply_rerun)),
