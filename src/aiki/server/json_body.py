@@ -26,16 +26,19 @@ _QUERY_FIELDS = 200
 
 async def read_json(exchange: Exchange, settings: ServerSettings, *, may_be_empty: bool) -> bytes:
     """The body of a request with JSON; an empty one, where it may be, is an empty object."""
-    kind = exchange.headers.get(b"content-type")
-    if kind is not None and not _MEDIA_TYPE.fullmatch(kind.strip()):
+    headers = exchange.headers
+    if may_be_empty and not _has_body(headers):
+        return b"{}"
+    kind = headers.get(b"content-type", b"").strip()
+    if not _MEDIA_TYPE.fullmatch(kind):
         raise Refusal(415, "the body is sent as Content-Type: application/json, in UTF-8")
     body = await read_body(exchange, settings)
-    if not body and may_be_empty:
-        return b"{}"
-    if kind is None:
-        raise Refusal(415, "the request has no Content-Type: application/json")
     check_json(body, settings.max_json_depth)
     return body
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
 def decode_json(decode: Callable[[bytes], Any], body: bytes) -> Any:
