@@ -1,4 +1,4 @@
-"""The yardstick S: one-row commits a second on SQLite, WAL and synchronous=FULL."""
+"""The yardsticks: one-row commits a second, S on SQLite and Y on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import sqlite3
 import time
 from pathlib import Path
 
+ROWS = 2_000
 
-def commits_a_second(folder: Path, rows: int = 2_000) -> float:
-    """How many transactions of one row this disk and this Python commit in a second."""
+
+def of_sqlite(folder: Path, rows: int = ROWS) -> float:
+    """S: WAL and `synchronous=FULL`, one connection."""
     connection = sqlite3.connect(folder / "yardstick.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -19,3 +21,21 @@ def commits_a_second(folder: Path, rows: int = 2_000) -> float:
     seconds = time.perf_counter() - began
     connection.close()
     return rows / seconds
+
+
+async def of_postgres(url: str, rows: int = ROWS) -> float:
+    """Y: `fsync` and `synchronous_commit` on, one connection of asyncpg."""
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS yardstick (id BIGSERIAL PRIMARY KEY, text TEXT)"
+        )
+        insert = await connection.prepare("INSERT INTO yardstick (text) VALUES ('one row')")
+        began = time.perf_counter()
+        for _ in range(rows):
+            await insert.fetch()
+        return rows / (time.perf_counter() - began)
+    finally:
+        await connection.close()

@@ -53,7 +53,9 @@ async def test_nothing_is_taken_beside_a_run_that_is_executed_alone(
     app: App, tmp_path: Path
 ) -> None:
     alone = await poison.enqueue(app.client)
-    change_at(tmp_path / "aiki.db", "UPDATE run SET losses = 2", "UPDATE outbox SET alone = 1")
+    change_at(
+        tmp_path / "aiki.db", "UPDATE run SET losses = 2", "UPDATE outbox SET alone = (1 = 1)"
+    )
     app.work(poison, ordinary)
     await holds(lambda: ledger.lines)
     handles = [await ordinary.enqueue(app.client) for _ in range(2)]
