@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -18,6 +20,8 @@ from aiki.wire.calls import MEDIA_TYPE, PATH, Answer, decode_answers
 
 _OK = 200
 _REFUSAL_BYTES = 64 * 1024
+_LARGE_BYTES = 256 * 1024
+"""From here on a message is written in parts, so that writing it does not block the loop."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 """Seconds, seconds, probes and milliseconds: a host that is gone is noticed within 30 s."""
 
@@ -68,7 +72,7 @@ class Line:
         async with self._borrowed() as session:
             request = session.post(
                 self.url + PATH,
-                data=message,
+                data=io.BytesIO(message) if len(message) > _LARGE_BYTES else message,
                 headers={"Content-Type": MEDIA_TYPE},
                 timeout=timeout,
                 allow_redirects=False,
@@ -162,7 +166,7 @@ def _reason(error: BaseException, limit: float) -> str:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return f"no secure connection: {error}"
         case aiohttp.ClientConnectorError():
-            return f"cannot connect: {error.os_error.strerror or error.os_error}"
+            return f"cannot connect: {_cause(error.os_error)}"
         case TimeoutError():
             return f"no answer within {limit:g} s"
         case aiohttp.ClientResponseError():
@@ -171,6 +175,13 @@ def _reason(error: BaseException, limit: float) -> str:
             return "the connection broke before the answer was complete"
         case _:
             return f"{type(error).__name__}: {error}"
+
+
+def _cause(error: OSError) -> str:
+    """The system's words; asyncio puts its own in their place."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _socket(address: Sequence[Any]) -> socket.socket:
