@@ -362,12 +362,18 @@ async def test_history_cannot_be_rewritten(
     [
         ("mysql://host/db", "no URL of PostgreSQL"),
         ("postgresql://host/db?schema=No", "schema='No'"),
-        ("postgresql://host:port/db", "cannot be read"),
+        ("postgresql://[host/db", "cannot be read"),
     ],
 )
 def test_a_url_that_names_nothing_is_refused(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         PostgresStore(url)
+
+
+def test_a_url_may_name_several_hosts_and_hides_its_password() -> None:
+    address = Address.parse("postgresql://u:hunter2@a:1,b:2/db?target_session_attrs=read-write")
+    assert address.label == "PostgreSQL a:1,b:2/db"
+    assert address.url.endswith("?target_session_attrs=read-write")
 
 
 async def test_an_error_does_not_show_the_password(postgres_url: str) -> None:

@@ -115,6 +115,8 @@ async def test_claims_and_lists_lead_with_their_index(connection: Connection) ->
     }.items():  # fmt: skip
         plan = "\n".join(await _plan(connection, QUERIES[name]))
         assert f"using {index} on" in plan, name
+        if index == "outbox_ready":
+            assert "AND (shard = " in plan, name
         if name.startswith("list_"):
             assert "Sort" not in plan or name == "list_reference_newest", name
 

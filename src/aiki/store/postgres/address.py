@@ -31,7 +31,6 @@ class Address(NamedTuple):
         """
         try:
             parts = urlsplit(url)
-            host = f"{parts.hostname or 'local'}:{parts.port}" if parts.port else parts.hostname
         except ValueError as error:
             raise ConfigurationError(f"the URL of PostgreSQL cannot be read: {error}") from None
         if parts.scheme not in ("postgresql", "postgres"):
@@ -46,7 +45,9 @@ class Address(NamedTuple):
                 f"schema={schema!r}: a schema's name is at most 63 lower-case letters, digits, _"
             )
         rest = urlencode([(name, value) for name, value in options if name != "schema"])
-        label = f"PostgreSQL {host or 'local'}{parts.path}"
+        # Several hosts may be named, of which the driver takes the one that serves.
+        hosts = parts.netloc.rpartition("@")[2] or "local"
+        label = f"PostgreSQL {hosts}{parts.path}"
         return cls(parts._replace(query=rest).geturl(), schema, label)
 
 

@@ -14,7 +14,7 @@ from aiki.clock import SYSTEM
 from aiki.errors import ConfigurationError
 from aiki.store.postgres import migrations
 from aiki.store.postgres.address import Address, channel_of
-from aiki.store.postgres.connection import QUERIES, Connection, open_dialect, refusal
+from aiki.store.postgres.connection import QUERIES, Connection, Dialect, open_dialect, refusal
 from aiki.store.postgres.pool import Pool, close
 from aiki.store.postgres.presence import Presence
 from aiki.store.postgres.run_verbs import Latest
@@ -110,7 +110,7 @@ class PostgresStore:
         browsers = None
         if self._read_address is not None:
             browsers = Pool(dialect._replace(address=self._read_address), _BROWSERS, self._counts)
-        session = await self._open_session(schema)
+        session = await self._open_session(dialect, schema)
         self._opened = _Opened(
             channel_of(schema),
             Pool(dialect, _WRITERS, self._counts),
@@ -135,11 +135,12 @@ class PostgresStore:
             schema = await connection.fetchval(QUERIES["where_am_i"])
         return str(schema)
 
-    async def _open_session(self, schema: str) -> Session | None:
+    async def _open_session(self, dialect: Dialect, schema: str) -> Session | None:
         """Where a pooler stands between, sessions do not last: then others are asked, not heard."""
-        address = self._listen_address or self._address
-        dialect, connection = await open_dialect(address)
-        await close(connection)
+        if self._listen_address is not None:
+            dialect, connection = await open_dialect(self._listen_address)
+            await close(connection)
+        address = dialect.address
         if dialect.pooled:
             logger.warning(
                 "%s is reached through a pooler, where nothing can be listened to and no lock "

@@ -32,8 +32,6 @@ _EXACT = {
     "40001": Trouble.CONFLICT,
     "40P01": Trouble.CONFLICT,
     "55P03": Trouble.CONFLICT,
-    # A migration changed what a prepared statement answers: on another connection it is new.
-    "0A000": Trouble.LOST,
     "25006": Trouble.REFUSED,
     "25P03": Trouble.LOST,
     "53300": Trouble.LOST,
@@ -52,6 +50,9 @@ _CLASSES = {
 
 def trouble_of(error: BaseException) -> Trouble:
     """The kind of an error that the driver raised."""
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        # A migration changed what a prepared statement answers: on another connection it is new.
+        return Trouble.LOST
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return _EXACT.get(state) or _CLASSES.get(state[:2], Trouble.OURS)
