@@ -1,4 +1,7 @@
-"""Who is who: the only module that names concrete stores, engines and connections."""
+"""Who is who: the only module that names concrete stores, engines and connections.
+
+Each is loaded when a URL asks for it: a worker of a server elsewhere loads no engine and no driver.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from aiki.client.client import Client, Connection
-from aiki.engine.engine import Engine, EngineSettings
-from aiki.engine.host import EmbeddedApi, EngineHost
 from aiki.errors import ConfigurationError
 from aiki.model.audit import Principal
 from aiki.operations.base import Api
 from aiki.redaction import without_password
-from aiki.server.grpc.settings import GrpcSettings
-from aiki.server.settings import ServerSettings
-from aiki.store.protocol import Store
 
 if TYPE_CHECKING:
+    from aiki.engine.engine import Engine, EngineSettings
     from aiki.server.grpc.server import GrpcServer
+    from aiki.server.grpc.settings import GrpcSettings
     from aiki.server.serving import Server
+    from aiki.server.settings import ServerSettings
+    from aiki.store.protocol import Store
 
 DEFAULT_URL = "sqlite:///aiki.db"
 POSTGRES = frozenset({"postgresql", "postgres"})
@@ -41,41 +43,53 @@ def connect(
     settings: EngineSettings | None = None,
     token: str | None = None,
     timeout: timedelta | None = None,
+    ssl_context: SSLContext | None = None,
 ) -> Client:
     """Open a client by URL. Nothing is contacted before the first use.
 
     `sqlite:///file`, `postgresql://...` and `mysql://...` run the server in this process;
     `http(s)://...` and `grpc(s)://...` call one elsewhere, with `token` if it asks for one. Several
     servers, as a list or as `http://a:8080,b:8080`, stand in for each other. `timeout` is for how
-    long a call is repeated while no server answers (30 s). `settings` are an embedded server's.
+    long a call is repeated while no server answers (30 s). `ssl_context` replaces the system's
+    certificates for `https://`. `settings` are an embedded server's.
 
     Raises `ConfigurationError` for a URL that names none of these.
     """
     urls = [url] if isinstance(url, str) else list(url)
     if not urls:
         raise ConfigurationError(f"no URL is given; for example {DEFAULT_URL}")
-    connection = _connection(urls, namespace, settings, token)
+    scheme = urlsplit(urls[0]).scheme
+    if ssl_context is not None and scheme != "https":
+        raise ConfigurationError(f"an SSL context is for https://, not for {scheme}://")
+    connection: Connection
+    if scheme in HTTP | GRPC:
+        connection = _remote(urls, scheme, namespace, token, ssl_context)
+    elif len(urls) > 1:
+        raise ConfigurationError(f"several URLs are for servers elsewhere, not for {scheme}://")
+    else:
+        connection = EmbeddedConnection(store_for(urls[0]), namespace, settings)
     return Client(connection, namespace=namespace, timeout=timeout)
 
 
-def _connection(
-    urls: list[str], namespace: str, settings: EngineSettings | None, token: str | None
+def _remote(
+    urls: list[str],
+    scheme: str,
+    namespace: str,
+    token: str | None,
+    ssl_context: SSLContext | None,
 ) -> Connection:
-    scheme = urlsplit(urls[0]).scheme
     if scheme in HTTP:
         from aiki.remote.http import HttpConnection
+        from aiki.remote.settings import HttpSettings
 
-        return HttpConnection(urls, namespace=namespace, token=token)
-    if scheme in GRPC:
-        try:
-            from aiki.remote.grpc import GrpcConnection
-        except ModuleNotFoundError as error:
-            raise _missing(error) from None
+        http = HttpSettings(ssl_context=ssl_context)
+        return HttpConnection(urls, namespace=namespace, token=token, settings=http)
+    try:
+        from aiki.remote.grpc import GrpcConnection
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
 
-        return GrpcConnection(urls, namespace=namespace, token=token)
-    if len(urls) > 1:
-        raise ConfigurationError(f"several URLs are for servers elsewhere, not for {scheme}://")
-    return EmbeddedConnection(store_for(urls[0]), namespace, settings)
+    return GrpcConnection(urls, namespace=namespace, token=token)
 
 
 def is_remote(url: str) -> bool:
@@ -173,11 +187,15 @@ class EmbeddedConnection:
     def __init__(
         self, store: Store, namespace: str, settings: EngineSettings | None = None
     ) -> None:
+        from aiki.engine.host import EngineHost
+
         self.host = EngineHost(store, settings)
         self._principal = Principal(namespace=namespace)
 
     async def open(self) -> Api:
         """Start the server's thread; returns when it answers."""
+        from aiki.engine.host import EmbeddedApi
+
         await asyncio.to_thread(self.host.start)
         return EmbeddedApi(self.host, self._principal)
 
@@ -208,6 +226,7 @@ class Node:
 
     async def start(self, listening: socket | None = None) -> None:
         """Open the store and answer, on a socket that listens already or on a new one."""
+        from aiki.engine.engine import Engine
         from aiki.server.serving import Server
 
         engine = Engine(self._store, self._settings)
