@@ -168,6 +168,39 @@ async def test_a_claim_in_the_batch_of_a_goodbye_gets_nothing(ring: Ring) -> Non
     assert await ring.status(started) == "queued"
 
 
+async def test_a_repeated_claim_that_may_wait_gets_what_it_was_granted(ring: Ring) -> None:
+    await ring.worker()
+    started = await ring.start()
+    claim = claim_of(wait_ms=60_000)
+    assert ids_of(await ring.call(claim)) == [started]
+    assert ids_of(await ring.call(claim)) == [started]
+
+
+async def test_a_claim_that_waits_writes_nothing(ring: Ring) -> None:
+    await ring.worker()
+    await ring.start()
+    await ring.claim(wait_ms=60_000)
+    batches = ring.batches
+    waiting = asyncio.ensure_future(ring.call(claim_of(wait_ms=60_000)))
+    await turns(lambda: len(ring.engine.claims))
+    assert ring.batches == batches
+    started = await ring.start()
+    assert ids_of(await waiting) == [started]
+
+
+async def test_a_run_that_becomes_ready_while_a_claim_begins_to_wait_is_given(ring: Ring) -> None:
+    """Whatever the moment at which the claim comes, between two steps of a transaction too."""
+    await ring.worker()
+    for moment in range(12):
+        await ring.claim(wait_ms=1)
+        starting = asyncio.ensure_future(ring.start())
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(ring.call(claim_of(wait_ms=60_000)))
+        started = await starting
+        assert ids_of(await waiting) == [started]
+
+
 # What a claim brings
 
 

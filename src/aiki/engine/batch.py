@@ -335,7 +335,7 @@ class Batch:
     def news(self) -> News:
         """What other processes may wait for."""
         news = NO_NEWS
-        if self._left_ready():
+        if self.leaves_ready:
             news |= News.READY
         if self.changed:
             news |= News.RUNS
@@ -343,7 +343,9 @@ class Batch:
             news |= News.FACTS
         return news
 
-    def _left_ready(self) -> bool:
+    @property
+    def leaves_ready(self) -> bool:
+        """Whether runs became ready that nobody was given."""
         return any(
             run_id in self.runs and self.runs[run_id].state.status == "queued"
             for run_id in self.changed

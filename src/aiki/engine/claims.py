@@ -29,7 +29,14 @@ def check_claim(operation: ClaimRuns) -> None:
 
 
 async def has_work(operation: ClaimRuns, principal: Principal, tx: Transaction) -> bool:
-    """Whether a claim would find anything now."""
+    """Whether a claim would find anything now, or change anything.
+
+    What was granted before under its id is found, and a lease that is over is renewed.
+    """
+    if operation.incarnation not in await tx.alive_workers():
+        return True
+    if await tx.claimed_by(principal.namespace, operation.incarnation, operation.claim_id):
+        return True
     ids, alone_waiting = await _pick(operation, principal, tx)
     return bool(ids) or alone_waiting
 

@@ -41,7 +41,7 @@ async def wake_due(engine: Engine) -> int:
         async def due(tx: Transaction) -> list[str]:
             return await tx.due_runs(await tx.now(), AT_ONCE)
 
-        ids = await engine.store.read(due)
+        ids = await engine.store.glance(due)
         woken = await _send(engine, WakeDue(ids=tuple(ids))) if ids else 0
         total += woken
         if not woken:
@@ -58,10 +58,10 @@ async def recover(engine: Engine) -> int:
 
     total = 0
     while True:
-        silent, orphans, alive = await engine.store.read(lost)
+        silent, orphans, alive = await engine.store.glance(lost)
         dead = await engine.store.dead(alive)
         gone = sorted({*silent, *dead})
-        held = await engine.store.read(lambda tx, g=gone: tx.held_by_many(g, AT_ONCE))  # type: ignore[misc]
+        held = await engine.store.glance(lambda tx, g=gone: tx.held_by_many(g, AT_ONCE))  # type: ignore[misc]
         ids = sorted({*held, *orphans})
         if not ids and not gone:
             return total
@@ -180,7 +180,7 @@ class Timers:
         async def ask(tx: Transaction) -> tuple[int, int | None]:
             return await tx.now(), await tx.next_wake()
 
-        now, self._next = await self._engine.store.read(ask)
+        now, self._next = await self._engine.store.glance(ask)
         longest = _LONGEST_SLEEP_SHARED_MS if self._engine.store.shared else _LONGEST_SLEEP_MS
         if self._next is None:
             return longest

@@ -120,6 +120,8 @@ class Engine:
         kind = type(operation)
         if principal.roles.isdisjoint({"admin", kind.role}):
             reply(None, InvalidRequest(f"{principal.name} lacks the role {kind.role}"))
+        elif isinstance(operation, ClaimRuns) and self.claims.is_fruitless(operation):
+            self._park(Ask(operation, principal, reply))
         elif kind in HANDLERS or kind is ClaimRuns:
             self._lane(operation).submit(Ask(operation, principal, reply))
             self._note_presence(operation, principal)
@@ -209,7 +211,7 @@ class Engine:
             case Listen():
                 return await self._listen(operation, principal.namespace)
             case GetServerInfo():
-                now = await self.store.read(lambda tx: tx.now())
+                now = await self.store.glance(lambda tx: tx.now())
                 return ServerInfo(VERSION, self.store.schema_version, self.store.name, now)
             case GetChanges():
                 return await self._follow(operation, principal)
@@ -254,6 +256,10 @@ class Engine:
         self.claims.settle(committed)
         for incarnation in batch.gone:
             self.claims.withdraw(incarnation)
+        if batch.leaves_ready:
+            # A claim that began to wait during the transaction was not served in it.
+            for ask in self.claims.matching(batch):
+                self.claims.resubmit(ask)
         self.runs.tell(batch)
         self.changes.tell(batch)
         self.news.tell(batch)
@@ -294,8 +300,26 @@ class Engine:
                 a for a in asks if await has_work(cast("ClaimRuns", a.operation), a.principal, tx)
             ]
 
-        for ask in await self.store.read(ready_for):
+        for ask in await self.store.glance(ready_for):
             self.claims.resubmit(ask)
+
+    def _park(self, ask: Ask) -> None:
+        """Let a claim wait that will hardly find anything: it looks without a transaction.
+
+        It waits before it looks, so that nothing falls in between.
+        """
+        self.claims.park(ask)
+        operation = cast("ClaimRuns", ask.operation)
+
+        async def look() -> None:
+            try:
+                found = await self.store.glance(lambda tx: has_work(operation, ask.principal, tx))
+            except ServiceError:
+                found = True
+            if found:
+                self.claims.resubmit(ask)
+
+        self._spawn(look())
 
     @property
     def parts(self) -> dict[str, bool]:

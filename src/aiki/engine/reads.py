@@ -1,4 +1,4 @@
-"""Reads: runs, histories and lists, each from one snapshot."""
+"""Reads: runs, histories and lists."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ async def read_results(ids: Sequence[str], tx: Transaction) -> dict[str, RunResu
     waits = await tx.load_waits(of["waiting"]) if of["waiting"] else {}
     outputs = await tx.load_payloads(of["completed"], "output") if of["completed"] else {}
     failures = await tx.load_failures(ended) if ended else {}
+    # What ended long ago may be deleted between two statements: then it is gone.
+    runs = [r for r in runs if r.id in outputs or r.state.status != "completed"]
     return {
         run.id: RunResult(
             run=view_of(run, waits.get(run.id, ())),
@@ -58,7 +60,7 @@ async def read_results(ids: Sequence[str], tx: Transaction) -> dict[str, RunResu
 
 
 class ResultReader:
-    """Reads runs for many calls at once: those that come together share one snapshot."""
+    """Reads runs for many calls at once: those that come together share the statements."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -79,7 +81,7 @@ class ResultReader:
     async def _flush(self) -> None:
         asked, self._asked = self._asked, {}
         try:
-            found = await self._store.read(lambda tx: read_results(list(asked), tx))
+            found = await self._store.glance(lambda tx: read_results(list(asked), tx))
         except Exception as error:
             for future in (future for futures in asked.values() for future in futures):
                 if not future.done():

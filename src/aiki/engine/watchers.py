@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 from aiki.clock import SYSTEM
 from aiki.engine.batch import Batch
@@ -124,6 +125,8 @@ class ClaimWatchers:
     def __init__(self, submit: Callable[[Ask], None]) -> None:
         self._submit = submit
         self._waiting: dict[Ask, asyncio.TimerHandle] = {}
+        self._fruitless: set[str] = set()
+        """Workers whose last claim took all that there was: the next one will find nothing."""
         self._looking: dict[Ask, float] = {}
         """Those that look again, with the loop's times at which they give up."""
 
@@ -141,6 +144,7 @@ class ClaimWatchers:
         for ask, (answer, error) in list(committed.answers.items()):
             if not isinstance(ask.operation, ClaimRuns):
                 continue
+            self._learn(ask.operation, answer)
             if error is None and is_empty(answer) and self._may_wait(ask):
                 del committed.answers[ask]
                 continue
@@ -148,6 +152,20 @@ class ClaimWatchers:
             timer = self._waiting.pop(ask, None)
             if timer is not None:
                 timer.cancel()
+
+    def _learn(self, claim: ClaimRuns, answer: Any) -> None:
+        if isinstance(answer, Claims) and len(answer.runs) < claim.limit:
+            self._fruitless.add(claim.incarnation)
+        else:
+            self._fruitless.discard(claim.incarnation)
+
+    def is_fruitless(self, claim: ClaimRuns) -> bool:
+        """Whether a claim that may wait will hardly find anything."""
+        return claim.wait_ms > 0 and claim.incarnation in self._fruitless
+
+    def park(self, ask: Ask) -> None:
+        """Let it wait without having asked."""
+        self._may_wait(ask)
 
     def _may_wait(self, ask: Ask) -> bool:
         assert isinstance(ask.operation, ClaimRuns)
@@ -186,6 +204,7 @@ class ClaimWatchers:
 
     def withdraw(self, incarnation: str) -> None:
         """Answer the waiting claims of a worker that leaves: it must be given nothing any more."""
+        self._fruitless.discard(incarnation)
         for ask in list(self._waiting):
             operation = ask.operation
             if isinstance(operation, ClaimRuns) and operation.incarnation == incarnation:

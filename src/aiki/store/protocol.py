@@ -395,6 +395,12 @@ class Store(Protocol):
         """Run `work` on one consistent snapshot; it must not write."""
         ...
 
+    async def glance(self, work: Work[R]) -> R:
+        """Like `read`, but each statement sees what is committed when it begins: no snapshot is
+        made, which saves a network its round trips. For looks after which one looks again.
+        """
+        ...
+
     async def browse(self, work: Work[R]) -> R:
         """Like `read`, but a replica may answer, a moment behind: for lists that people read."""
         ...

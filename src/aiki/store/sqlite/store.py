@@ -99,6 +99,9 @@ class SqliteStore:
         finally:
             statements.connection.execute("COMMIT")
 
+    async def glance(self, work: Work[R]) -> R:
+        return await self.read(work)
+
     async def browse(self, work: Work[R]) -> R:
         return await self.read(work)
 
