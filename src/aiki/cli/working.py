@@ -15,6 +15,7 @@ from aiki.cli.signals import draining
 from aiki.client.client import Client
 from aiki.configuration import Settings
 from aiki.engine.engine import EngineSettings
+from aiki.errors import ServiceError
 from aiki.operations.catalog import ListWorkers
 from aiki.redaction import without_password
 from aiki.worker import Worker
@@ -98,7 +99,11 @@ async def _announce(
 
 
 async def _is_known(client: Client, worker: Worker) -> bool:
-    known = await client.call(ListWorkers())
+    try:
+        known = await client.call(ListWorkers())
+    except ServiceError:
+        # The worker says that no server answers, and goes on asking; so does this.
+        return False
     return any(each.incarnation == worker.incarnation for each in known)
 
 
