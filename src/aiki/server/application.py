@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from aiki.errors import Closed
 from aiki.server.access import OPEN_PATHS
 from aiki.server.calls import answer_calls
 from aiki.server.exchange import Exchange, Gone, Receive, Scope, Send
@@ -35,6 +37,10 @@ class Application:
                 await self._route(exchange)
         except Gone:
             return
+        except asyncio.CancelledError:
+            # The server stops, and does not wait any longer.
+            if not exchange.started:
+                await exchange.respond(problem_of(Closed("the server stops"), exchange.path))
         except Exception as error:
             answer = problem_of(error, exchange.path)
             if exchange.started:

@@ -25,6 +25,7 @@ from aiki.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from uvicorn import Config
+    from uvicorn._types import ASGI3Application
 
 logger = logging.getLogger("aiki.server")
 _TICKS_PER_DEADLINE = 4
@@ -117,6 +118,8 @@ class Connection(HttpToolsProtocol):
         """When the phase began."""
         self._head_bytes = 0
         self._skipped_bytes = 0
+        self._running: RequestResponseCycle | None = None
+        """The request that is answered, or was last; others may be queued behind it."""
         self._blocked_since: float | None = None
         self._cut_at: float | None = None
 
@@ -129,7 +132,19 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._leave(self._running)
+        self.pipeline.clear()
         self._watch.lost()
+
+    def _leave(self, running: RequestResponseCycle) -> None:
+        """Tell the application that nobody waits for its answer."""
+        running.disconnected = True
+        running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         if self._cut_at is not None:
@@ -220,23 +235,17 @@ class Connection(HttpToolsProtocol):
         if self._cut_at is not None:
             return
         self._cut_at = self.loop.time() + _LINGER_SECONDS
-        cycle = self._current
-        if cycle is not None and not cycle.response_complete:
-            if cycle.response_started:
+        running = self._running
+        if running is not None and not running.response_complete:
+            if running.response_started:
                 self.transport.abort()
                 return
-            cycle.disconnected = True
-            cycle.message_event.set()
+            self._leave(running)
         self.transport.write(_raw(problem_of(Refusal(status, detail), ""), self.server_state))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.transport.close()
-
-    @property
-    def _current(self) -> RequestResponseCycle | None:
-        """The last request; none before the first."""
-        return self.cycle
 
     # Deadlines
 
@@ -255,7 +264,7 @@ class Connection(HttpToolsProtocol):
             self._check_phase(now)
 
     def _check_phase(self, now: float) -> None:
-        settings, since, last = self._settings, self._since, self._current
+        settings, since, last = self._settings, self._since, self._running
         if self._phase == "head":
             if _is_over(since, settings.header_timeout_ms, now):
                 self._refuse(408, "the headers took too long to arrive")
