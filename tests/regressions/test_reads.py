@@ -26,6 +26,6 @@ async def test_who_waits_for_a_result_hears_of_a_database_that_is_damaged(app: A
         raise sqlite3.DatabaseError("database disk image is malformed")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app.engine.store, "read", fail)
+        patch.setattr(app.engine.store, "glance", fail)
         with pytest.raises(ServiceError, match="malformed"):
             await api.call(GetRun(id=handle.id, wait_ms=30_000))

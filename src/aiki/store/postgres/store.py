@@ -38,6 +38,8 @@ _DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 class _Opened(NamedTuple):
     """What an open store has."""
 
+    pooled: bool
+    """A pooler stands between: it has to be told where one work begins and ends."""
     channel: str
     writers: Pool
     readers: Pool
@@ -112,6 +114,7 @@ class PostgresStore:
             browsers = Pool(dialect._replace(address=self._read_address), _BROWSERS, self._counts)
         session = await self._open_session(dialect, schema)
         self._opened = _Opened(
+            dialect.pooled,
             channel_of(schema),
             Pool(dialect, _WRITERS, self._counts),
             Pool(dialect, self._pool_size, self._counts),
@@ -207,6 +210,12 @@ class PostgresStore:
         """Run `work` on one consistent snapshot; it must not write."""
         return await self._read(self._open().readers, work, Retries(self._address.label))
 
+    async def glance(self, work: _Work[R]) -> R:
+        """Each statement by itself."""
+        opened = self._open()
+        retries = Retries(self._address.label)
+        return await self._read(opened.readers, work, retries, opened.pooled)
+
     async def browse(self, work: _Work[R]) -> R:
         """Like `read`, on the replica, while there is one that answers."""
         browsers = self._open().browsers
@@ -219,15 +228,20 @@ class PostgresStore:
             logger.warning("the replica cannot answer, the primary is asked: %r", error)
             return await self.read(work)
 
-    async def _read(self, pool: Pool, work: _Work[R], retries: Retries | None) -> R:
+    async def _read(
+        self, pool: Pool, work: _Work[R], retries: Retries | None, bracketed: bool = True
+    ) -> R:
         while True:
             statements: Statements | None = None
             try:
                 statements = await pool.acquire()
-                await statements.begin("begin_read")
+                if bracketed:
+                    await statements.begin("begin_read")
+                statements.failure = None
                 tx = PostgresTransaction(statements, self._latest, writing=False)
                 result = await work(tx)
-                await statements.run("commit")
+                if bracketed:
+                    await statements.run("commit")
             except BaseException as error:
                 trouble = await self._give_back(pool, statements, error)
                 if trouble is None or retries is None:
