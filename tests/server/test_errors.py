@@ -14,6 +14,7 @@ from aiki.errors import (
     AikiError,
     ClaimLost,
     Closed,
+    ConfigurationError,
     Conflict,
     DefinitionError,
     IncompatiblePeer,
@@ -71,7 +72,7 @@ def test_each_class_of_errors_has_its_status(kind: type[AikiError], status: int)
 def test_an_unexpected_error_tells_an_id_and_nothing_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for error in (KeyError("secret"), ServiceError("the server failed: KeyError('secret')")):
+    for error in (KeyError("secret"), ServiceError("secret"), ConfigurationError("secret")):
         caplog.clear()
         with caplog.at_level(logging.ERROR):
             answer = problem_of(error, "/here")

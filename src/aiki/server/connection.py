@@ -77,7 +77,11 @@ class Watch:
                     await self._fewer.wait()
             except TimeoutError:
                 break
-        late = [task for task in self.state.tasks if not task.done()]
+        late: set[asyncio.Task[None]] = set()
+        if self.state.tasks:
+            # Some go on after their connection is closed, to write down that it is.
+            timeout = max(0.0, until - self._loop.time())
+            _, late = await asyncio.wait(self.state.tasks, timeout=timeout)
         if late:
             logger.warning("%d requests were not done in time and are cut off", len(late))
         for task in late:

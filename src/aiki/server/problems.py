@@ -14,6 +14,7 @@ from aiki.errors import (
     AikiError,
     ClaimLost,
     Closed,
+    ConfigurationError,
     Conflict,
     IncompatiblePeer,
     InvalidTransition,
@@ -34,6 +35,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 STATUS: dict[type[AikiError], int] = {
     UsageError: 422,
+    ConfigurationError: 500,
     NotFound: 404,
     Conflict: 409,
     InvalidTransition: 409,
@@ -117,6 +119,8 @@ def problem_of(error: BaseException, instance: str) -> Answer:
 def _described(error: BaseException) -> tuple[str, str, int, str]:
     for kind in type(error).__mro__:
         status = STATUS.get(kind)
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            break
         if status is not None and isinstance(error, AikiError):
             name = type(error).__name__
             title = (type(error).__doc__ or name).strip().splitlines()[0].rstrip(".")
