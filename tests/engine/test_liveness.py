@@ -205,7 +205,10 @@ async def test_workers_that_left_long_ago_are_forgotten(ring: Ring) -> None:
     await ring.call(LeaveWorker(incarnation="worker-1"))
     await ring.pass_time(31 * DAY_MS)
     await ring.call(Heartbeat(incarnation="worker-2", held=()))
+    await ring.call(Listen(incarnation="worker-1", cursor=-1))
+    await ring.call(Listen(incarnation="worker-2", cursor=-1))
     await forget(ring.engine)
+    assert list(ring.engine.news._cursors) == ["worker-2"]
     assert [worker.incarnation for worker in await ring.call(ListWorkers())] == ["worker-2"]
 
 

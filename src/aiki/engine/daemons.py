@@ -123,7 +123,8 @@ async def _expired(engine: Engine, tx: Transaction) -> list[str]:
 
 async def forget(engine: Engine) -> int:
     """Forget workers that left, and answers to bulk calls, after a day."""
-    now = await engine.store.read(lambda tx: tx.now())
+    engine.news.keep(await engine.store.glance(lambda tx: tx.alive_workers()))
+    now = await engine.store.glance(lambda tx: tx.now())
     return await _send(engine, DeleteRuns(ids=(), seen_before=now - FORGET_AFTER_MS))
 
 

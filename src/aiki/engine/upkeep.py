@@ -132,8 +132,9 @@ def apply_recovery(operation: RecoverRuns, principal: Principal, batch: Batch) -
 
 
 async def prepare_stall(operation: StallRuns, principal: Principal, batch: Batch) -> None:
-    """Name the runs, and look again which are stale: some were taken and given back since."""
+    """Lock the runs, and look again which are stale: some were taken and given back since."""
     batch.names.runs.update(operation.ids)
+    await batch.tx.load_runs(operation.ids)
     stale = await batch.tx.stale_outbox(operation.ready_before, limits.BULK_ITEMS)
     batch.stale.update(stale)
 

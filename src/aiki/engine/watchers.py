@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from aiki.clock import SYSTEM
@@ -262,6 +262,12 @@ class NewsWatchers:
         event = self._waiting.pop(incarnation, None)
         if event is not None:
             event.set()
+
+    def keep(self, alive: Container[str]) -> None:
+        """Forget all workers but these."""
+        for incarnation in list(self._cursors):
+            if incarnation not in alive:
+                self.forget(incarnation)
 
     def forget(self, incarnation: str) -> None:
         """The worker has left."""
