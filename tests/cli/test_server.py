@@ -24,6 +24,8 @@ OFFERED = "shop.py:OFFERED"
 ANY = ("--port", "0", "--grpc-port", "none", "--json")
 TOKEN = "correct-horse-battery-staple"
 postgres_url = postgres.postgres_url
+_PAGE = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text("utf-8")
+GRANTS = _PAGE.split("```sql\n")[1].split("```")[0]
 
 
 @pytest.fixture(autouse=True)
@@ -71,24 +73,59 @@ def test_a_worker_elsewhere_executes_what_the_command_line_starts(
         assert process.ended() == 0
 
 
-async def test_postgresql_is_migrated_apart_from_the_server(
+async def test_a_role_without_rights_on_the_schema_serves_what_its_owner_migrated(
     call: Call, start: Start, postgres_url: str
 ) -> None:
-    refused = await asyncio.to_thread(
-        start("server", "--url", postgres_url, "--migrate", "no", *ANY).ended
-    )
-    assert refused == 1
-    migrated = await asyncio.to_thread(call, "migrate", "--url", postgres_url, "--json")
+    """The roles are those that the page about deployment grants."""
+    aside = asyncio.to_thread
+    early = start("server", "--url", postgres_url, "--migrate", "no", *ANY)
+    assert await aside(early.ended) == 1
+    assert "aiki migrate" in early.lines[-1]
+    migrated = await aside(call, "migrate", "--url", postgres_url, "--json")
     assert migrated.json["before"] == 0
     assert len(migrated.json["applied"]) == migrated.json["schema"]
-    again = await asyncio.to_thread(call, "migrate", "--url", postgres_url)
+    again = await aside(call, "migrate", "--url", postgres_url)
     assert again.rows[-1] == ["applied", "nothing: the schema is up to date"]
-    server = start("server", "--url", postgres_url, "--migrate", "no", *ANY)
-    url = ready(server)["url"]
-    start("worker", OFFERED, "--url", url).until("ready\t")
-    await asyncio.to_thread(completes, call, start, url)
-    listed = await asyncio.to_thread(call, "runs", "list", "--url", postgres_url)
+
+    schema = postgres_url.rpartition("schema=")[2]
+    role = f"server_{schema}"
+    text = GRANTS.replace("aiki_server", role).replace("SCHEMA public", f"SCHEMA {schema}")
+    await postgres.execute(postgres_url.rpartition("schema=")[0].rstrip("?&"), text)
+    url = postgres_url.replace("//aiki@", f"//{role}@")
+    refused = await aside(call, "migrate", "--url", url.replace(schema, f"{schema}_other"))
+    assert refused.code == 1
+    server = start("server", "--url", url, "--migrate", "no", *ANY)
+    served = ready(server)["url"]
+    start("worker", OFFERED, "--url", served).until("ready\t")
+    await aside(completes, call, start, served)
+    listed = await aside(call, "runs", "list", "--url", url)
     assert [row[3] for row in listed.rows] == ["completed"]
+    server.popen.send_signal(signal.SIGTERM)
+    assert await aside(server.ended) == 0
+
+
+def test_a_worker_waits_for_its_server(call: Call, start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    worker = start("worker", OFFERED, "--url", f"http://127.0.0.1:{port}")
+    worker.until("127.0.0.1")
+    start("server", "--port", str(port), "--grpc-port", "none").until("ready\t")
+    worker.until("ready\t")
+    worker.popen.send_signal(signal.SIGTERM)
+    assert worker.ended() == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--token", "wrong")])
+def test_a_worker_that_is_not_let_in_says_so_and_ends(
+    start: Start, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("AIKI_TOKEN", TOKEN)
+    url = ready(start("server", *ANY))["url"]
+    monkeypatch.delenv("AIKI_TOKEN")
+    worker = start("worker", OFFERED, "--url", url, *words)
+    assert worker.ended() == 1
+    assert worker.lines[-1].startswith("error: ")
+    assert "token" in worker.lines[-1]
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

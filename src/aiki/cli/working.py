@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 
@@ -13,13 +14,17 @@ from aiki.cli.output import Output
 from aiki.cli.session import client_of
 from aiki.cli.signals import draining
 from aiki.client.client import Client
+from aiki.clock import jitter
+from aiki.compose import is_remote
 from aiki.configuration import Settings
 from aiki.engine.engine import EngineSettings
 from aiki.errors import ServiceError
-from aiki.operations.catalog import ListWorkers
+from aiki.operations.catalog import GetServerInfo, ListWorkers
 from aiki.redaction import without_password
 from aiki.worker import Worker
 
+logger = logging.getLogger("aiki.cli")
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 _READY_POLL_SECONDS = 0.02
 _PARENT_POLL_SECONDS = 1.0
 
@@ -37,7 +42,7 @@ async def _work(
     client = client_of(settings, engine, migrate=settings.migrate, patient=True)
     async with client:
         worker = _worker(client, workflows, settings)
-        task = asyncio.create_task(worker.run())
+        task = asyncio.create_task(_run(client, worker, settings))
         helpers = [asyncio.create_task(_announce(client, worker, workflows, settings, output))]
         if parent is not None:
             helpers.append(asyncio.create_task(_outlive_not(parent)))
@@ -56,6 +61,27 @@ async def _work(
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
     return 0
+
+
+async def _run(client: Client, worker: Worker, settings: Settings) -> None:
+    """Work; a server elsewhere may come later than its workers."""
+    if is_remote(settings.url):
+        await _until_answered(client)
+    await worker.run()
+
+
+async def _until_answered(client: Client) -> None:
+    api = await client.api()
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            await api.call(GetServerInfo())
+            return
+        except ServiceError as error:
+            if pause == _FIRST_PAUSE_SECONDS:
+                logger.warning("no server answers, this worker waits for one: %s", error)
+            await asyncio.sleep(pause * jitter(0.5))
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
