@@ -106,16 +106,19 @@ class GrpcApi:
 
     async def _work(self, operation: Any) -> Any:
         """Over the worker's session, or while there is none by a call of its own."""
+        answer = await self._over_session(operation)
+        if isinstance(operation, LeaveWorker):
+            await self._part(operation.incarnation)
+        return answer
+
+    async def _over_session(self, operation: Any) -> Any:
         session = self._sessions.get(operation.incarnation)
         if session is not None:
             try:
                 return await session.call(operation)
             except LinkLost:
                 pass
-        answer = await self._send(operation)
-        if isinstance(operation, LeaveWorker):
-            await self._part(operation.incarnation)
-        return answer
+        return await self._send(operation)
 
     async def _part(self, incarnation: str) -> None:
         session = self._sessions.pop(incarnation, None)

@@ -134,6 +134,8 @@ class Link:
                 raise LinkLost(self._error) from None
 
     async def _listen(self, operation: Listen) -> WorkerNews:
+        if operation.wait_ms <= 0:
+            raise LinkLost(ServiceError("a look without a wait is a call of its own"))
         try:
             async with asyncio.timeout(operation.wait_ms / 1000):
                 while self._news is None or self._news.cursor == operation.cursor:
