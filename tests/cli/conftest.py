@@ -50,7 +50,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to stand in, and an environment without settings."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("AIKI_")]:
-        if name != "AIKI_REPLAY_ALWAYS":
+        if name != "AIKI_REPLAY_ALWAYS" and not name.startswith("AIKI_TEST_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONPATH", str(SOURCES))
     return tmp_path

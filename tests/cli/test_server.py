@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -104,6 +105,23 @@ async def test_a_role_without_rights_on_the_schema_serves_what_its_owner_migrate
     assert await aside(server.ended) == 0
 
 
+def test_a_worker_of_a_server_elsewhere_loads_neither_engine_nor_driver(start: Start) -> None:
+    url = ready(start("server", *ANY))["url"]
+    program = (
+        "import sys; from aiki.cli import main; "
+        "sys.stdout.write = lambda text: print(text, sorted(sys.modules), file=sys.stderr); "
+        f"main(['worker', 'shop.py:OFFERED', '--url', {url!r}])"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert worker.stderr is not None
+    loaded = next(line for line in worker.stderr if line.startswith("ready"))
+    worker.terminate()
+    worker.communicate()
+    assert "aiki.worker" in loaded
+    for module in ("aiki.engine", "aiki.store", "aiki.server", "asyncpg", "asyncmy", "grpc"):
+        assert f"'{module}'" not in loaded
+
+
 def test_a_worker_waits_for_its_server(call: Call, start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -168,6 +186,8 @@ def test_a_process_that_dies_is_replaced_and_service_goes_on(call: Call, start: 
     assert call("runs", "list", "--url", said["url"]).code == 0
     server.until(f"server process {first} ended by signal 9")
     os.kill(second, signal.SIGKILL)
+    # Who keeps dying is started later and later.
+    server.until(f"server process {second} ended by signal 9; another starts in 0.4 s")
     # Both are gone: whoever connects waits for the next one, because the port stays open.
     assert call("runs", "list", "--url", said["url"]).code == 0
     server.popen.send_signal(signal.SIGTERM)

@@ -125,6 +125,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _hold(host: str, port: int) -> socket.socket:
     """Bind without listening: the processes that share the port bind it again, by SO_REUSEPORT."""
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ConfigurationError("gRPC is not served on this system: say --grpc-port none")
     family, address = _addresses(host, port)[0]
     try:
         # Sharing must not go unnoticed: whoever listens there already is another server.

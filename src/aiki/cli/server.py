@@ -55,6 +55,7 @@ def _run(settings: Settings, ports: Ports, node: Node, output: Output) -> int:
     from aiki.cli.notify import STOPPING, notify
     from aiki.cli.serving import serve
     from aiki.cli.supervisor import Seat, Supervisor
+    from aiki.errors import ConfigurationError
 
     def stopping() -> None:
         notify(STOPPING)
@@ -66,6 +67,9 @@ def _run(settings: Settings, ports: Ports, node: Node, output: Output) -> int:
         return serve(
             settings, ports, node, on_ready=lambda: announce([os.getpid()]), on_stop=stopping
         )
+
+    if not hasattr(os, "fork"):
+        raise ConfigurationError("this system cannot share ports: say --processes 1")
 
     def work(seat: Seat) -> int:
         def ready() -> None:

@@ -7,11 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from ssl import SSLContext
 
-import msgspec
-
 from aiki.cli.ports import Ports
+from aiki.cli.session import engine_settings
 from aiki.cli.signals import draining
-from aiki.cli.working import engine_settings
 from aiki.compose import Node
 from aiki.configuration import Settings
 from aiki.errors import ServiceError
@@ -101,7 +99,7 @@ def node_of(settings: Settings, store: Store, ports: Ports, tls: SSLContext | No
     """The server that the settings ask for; the database is not touched yet."""
     return Node(
         store,
-        msgspec.structs.replace(engine_settings(settings), daemons=settings.daemons),
+        engine_settings(settings, daemons=settings.daemons),
         _server_settings(settings),
         _grpc_settings(settings, ports),
         tls=tls,

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiki.client.client import Client
 from aiki.compose import (
@@ -18,10 +18,12 @@ from aiki.compose import (
     store_for,
 )
 from aiki.configuration import Settings
-from aiki.engine.engine import EngineSettings
 from aiki.errors import ConfigurationError, InvalidRequest, NotFound
 from aiki.operations.runs import ListRuns
-from aiki.store.protocol import Store
+
+if TYPE_CHECKING:
+    from aiki.engine.engine import EngineSettings
+    from aiki.store.protocol import Store
 
 R = TypeVar("R")
 _ID_LENGTH = 36
@@ -34,7 +36,7 @@ def with_client(
     settings: Settings, work: Callable[[Client], Awaitable[R]], *, patient: bool = False
 ) -> R:
     """Do the work with a client of a database that exists, or of a server elsewhere."""
-    client = client_of(settings, EngineSettings(daemons=False), migrate=False, patient=patient)
+    client = client_of(settings, daemons=False, migrate=False, patient=patient)
     path = None if names_a_server(settings.url) else sqlite_path(settings.url)
     if path is not None and not path.exists():
         raise ConfigurationError(
@@ -49,11 +51,10 @@ def with_client(
     return asyncio.run(main())
 
 
-def client_of(
-    settings: Settings, engine: EngineSettings, *, migrate: bool, patient: bool
-) -> Client:
+def client_of(settings: Settings, *, daemons: bool | None, migrate: bool, patient: bool) -> Client:
     """The client that the settings name; nothing is contacted before its first use.
 
+    `daemons` and `migrate` are for an embedded server, as in `EngineSettings` and `store_of`.
     An impatient one, of a command that somebody waits for, repeats calls for a few seconds only.
     """
     timeout = None if patient else _PATIENCE
@@ -65,8 +66,22 @@ def client_of(
             timeout=timeout,
         )
     store = store_of(settings, migrate=migrate)
+    engine = engine_settings(settings, daemons=daemons)
     connection = EmbeddedConnection(store, settings.namespace, engine)
     return Client(connection, namespace=settings.namespace, timeout=timeout)
+
+
+def engine_settings(settings: Settings, *, daemons: bool | None) -> EngineSettings:
+    """The part of the settings that the engine takes."""
+    from aiki.engine.engine import EngineSettings
+
+    return EngineSettings(
+        daemons=daemons,
+        recovery_interval_ms=settings.recovery_interval_ms,
+        stall_after_ms=settings.stall_after_ms,
+        retention_ms=settings.retention_ms,
+        upkeep_interval_ms=settings.upkeep_interval_ms,
+    )
 
 
 def store_of(settings: Settings, *, migrate: bool) -> Store:

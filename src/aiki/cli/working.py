@@ -17,7 +17,6 @@ from aiki.client.client import Client
 from aiki.clock import jitter
 from aiki.compose import is_remote
 from aiki.configuration import Settings
-from aiki.engine.engine import EngineSettings
 from aiki.errors import ServiceError
 from aiki.operations.catalog import GetServerInfo, ListWorkers
 from aiki.redaction import without_password
@@ -38,8 +37,7 @@ def work(app: Application, settings: Settings, output: Output, parent: int | Non
 async def _work(
     workflows: Workflows, settings: Settings, output: Output, parent: int | None
 ) -> int:
-    engine = engine_settings(settings)
-    client = client_of(settings, engine, migrate=settings.migrate, patient=True)
+    client = client_of(settings, daemons=None, migrate=settings.migrate, patient=True)
     async with client:
         worker = _worker(client, workflows, settings)
         task = asyncio.create_task(_run(client, worker, settings))
@@ -82,16 +80,6 @@ async def _until_answered(client: Client) -> None:
                 logger.warning("no server answers, this worker waits for one: %s", error)
             await asyncio.sleep(pause * jitter(0.5))
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-
-def engine_settings(settings: Settings) -> EngineSettings:
-    """The part of the settings that the engine takes."""
-    return EngineSettings(
-        recovery_interval_ms=settings.recovery_interval_ms,
-        stall_after_ms=settings.stall_after_ms,
-        retention_ms=settings.retention_ms,
-        upkeep_interval_ms=settings.upkeep_interval_ms,
-    )
 
 
 def _worker(client: Client, workflows: Workflows, settings: Settings) -> Worker:
