@@ -238,8 +238,14 @@ async def test_a_wait_is_no_longer_than_the_server_allows(tmp_path: Path) -> Non
 @pytest.fixture
 async def hasty(tmp_path: Path) -> AsyncIterator[House]:
     """A server that waits for nobody."""
-    deadlines = ("header_timeout_ms", "body_timeout_ms", "keep_alive_ms", "write_timeout_ms")
-    async with House(tmp_path / "a.db", **dict.fromkeys(deadlines, 200)) as house:
+    house = House(
+        tmp_path / "a.db",
+        header_timeout_ms=200,
+        body_timeout_ms=200,
+        keep_alive_ms=200,
+        write_timeout_ms=200,
+    )
+    async with house:
         yield house
 
 

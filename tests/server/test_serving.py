@@ -17,6 +17,7 @@ import pytest
 
 from aiki.clock import SYSTEM
 from aiki.engine.daemons import wake_due
+from aiki.operations.base import Operation
 from aiki.operations.catalog import GetChanges, GetServerInfo
 from aiki.operations.runs import GetRun
 from aiki.operations.work import Listen
@@ -30,7 +31,7 @@ from tests.server.support import LIMIT_SECONDS, House, holds
 async def test_a_stop_answers_those_who_wait_as_if_their_time_were_over(house: House) -> None:
     run_id = await house.start_run(delay_ms=60_000)
     await house.calls(registration("w"))
-    operations = [
+    operations: list[Operation[Any]] = [
         GetRun(id=run_id, wait_ms=60_000),
         claim_of("w", wait_ms=60_000),
         Listen(incarnation="w", wait_ms=60_000, cursor=house.engine.news.cursor("w")),

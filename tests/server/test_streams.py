@@ -170,8 +170,12 @@ async def test_a_quiet_stream_sends_heartbeats(tmp_path: Path) -> None:
         for path in ("stream", f"runs/{run_id}/stream"):
             async with stream(house, path) as reader:
                 reading = asyncio.create_task(reader.rest())
-                await holds(lambda reader=reader: reader.comments >= 3)
+                await _heard(reader, 3)
                 reading.cancel()
+
+
+async def _heard(reader: Reader, comments: int) -> None:
+    await holds(lambda: reader.comments >= comments)
 
 
 async def test_a_reader_that_leaves_frees_its_place(house: House) -> None:
