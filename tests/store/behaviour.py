@@ -562,7 +562,8 @@ class StoreBehaviour:
 
     async def test_answers_to_bulk_calls(self, verbs: Verbs) -> None:
         await verbs.save_answer("default", "c-1", b"first", 5)
-        await verbs.save_answer("default", "c-1", b"second", 6)
+        with pytest.raises(Exception, match=r"."):
+            await verbs.save_answer("default", "c-1", b"second", 6)
         assert await verbs.load_answer("default", "c-1") == b"first"
         assert await verbs.load_answer("other", "c-1") is None
         await verbs.expire_answers(5)
@@ -589,6 +590,20 @@ class StoreBehaviour:
         ]  # fmt: skip
         assert await verbs.recent_transitions("default", 6, 9) == [("orders", rows[0])]
         assert await verbs.recent_transitions("default", 5, 1) == [("orders", rows[1])]
+
+    async def test_guarded_runs_are_runs(self, store: Store, verbs: Verbs) -> None:
+        await verbs.insert_runs([a_run()])
+
+        async def work(tx: Transaction) -> list[Run]:
+            found = await tx.guard_runs(["r-1", "r-2"])
+            assert await tx.now() > 0
+            await tx.update_states([a_run(status="running")])
+            await tx.insert_facts([a_fact("f-1")])
+            return found
+
+        assert await store.transact(work) == [a_run()]
+        assert await verbs.load_runs(["r-1"]) == [a_run(status="running")]
+        assert await verbs.find_facts(["f-1"]) == [a_fact("f-1")]
 
     async def test_peeking_sees_runs(self, verbs: Verbs) -> None:
         await verbs.insert_runs([a_run()])

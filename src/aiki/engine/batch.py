@@ -116,7 +116,10 @@ class Batch:
             self.references = await tx.find_references(names.references)
             names.runs.update(self.references.values())
         if names.runs:
-            self.runs = {run.id: run for run in await tx.load_runs(sorted(names.runs))}
+            # An inbox and a family change without their run's row: they are read under its lock.
+            locked = names.inboxes or self._origins
+            load = tx.load_runs if locked else tx.guard_runs
+            self.runs = {run.id: run for run in await load(sorted(names.runs))}
             await self._complete_families()
         self.now = await tx.now()
         if names.inboxes:

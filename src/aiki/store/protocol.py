@@ -134,6 +134,14 @@ class Transaction(Protocol):
         """These runs, locked in the order of their ids where the database locks rows."""
         ...
 
+    async def guard_runs(self, ids: Iterable[str]) -> list[Run]:
+        """These runs; whoever changes one before this transaction is committed has it repeated.
+
+        Cheaper than a lock over a network. It holds for the runs' rows and for what changes only
+        together with them, their waits, but not for inboxes and children. A store may lock instead.
+        """
+        ...
+
     async def peek_runs(self, ids: Iterable[str]) -> list[Run]:
         """These runs, unlocked: to learn which others must be named before all are locked."""
         ...
@@ -346,7 +354,7 @@ class Transaction(Protocol):
     async def save_answer(
         self, namespace: str, command_id: str, answer: bytes, now: Instant
     ) -> None:
-        """Keep the answer to an operator's bulk call, to give it again."""
+        """Keep the answer to a command, to give it again; there must be none yet."""
         ...
 
     async def load_answer(self, namespace: str, command_id: str) -> bytes | None: ...

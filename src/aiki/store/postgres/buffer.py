@@ -7,7 +7,7 @@ depends on the order of two writes finds it kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiki.store.postgres.statements import Statements
@@ -75,8 +75,10 @@ class _Part:
 class Buffer:
     """Writes that were not sent yet."""
 
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, begin: Callable[[], Awaitable[None]]) -> None:
         self._statements = statements
+        self._begin = begin
+        """Called before anything is sent that is not the whole transaction."""
         self._runs = _Part(_RUNS)
         self._records = _Part(_RECORDS)
 
@@ -87,12 +89,26 @@ class Buffer:
             await self.flush()
         part.put(verb, values)
 
+    def __bool__(self) -> bool:
+        return bool(self._runs or self._records)
+
     async def flush(self) -> None:
         """Send what is kept."""
+        if self:
+            await self._begin()
+            name, values = self._save()
+            await self._statements.rows(name, *values)
+
+    async def save_alone(self, guards: Columns) -> None:
+        """Send what is kept, as a transaction of its own that fails if a guarded run changed."""
+        name, values = self._save()
+        if guards:
+            name, values = f"{name}_guarded", [*values, *guards]
+        await self._statements.rows(name, *values)
+
+    def _save(self) -> tuple[str, list[Any]]:
         if self._runs and self._records:
-            values = self._runs.parameters() + self._records.parameters()
-            await self._statements.rows("save_all", *values)
-        elif self._runs:
-            await self._statements.rows("save_runs", *self._runs.parameters())
-        elif self._records:
-            await self._statements.rows("save_records", *self._records.parameters())
+            return "save_all", self._runs.parameters() + self._records.parameters()
+        if self._runs:
+            return "save_runs", self._runs.parameters()
+        return "save_records", self._records.parameters()

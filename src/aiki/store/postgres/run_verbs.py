@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from aiki.clock import Instant
 from aiki.model.failure import Failure, decode_failure
@@ -15,7 +15,21 @@ from aiki.store.postgres.statements import Row, Statements
 from aiki.store.protocol import NO_NEWS, News, Page, Reference
 
 _NOW = 31
-"""The instant's place behind the columns of a run."""
+"""The instant's place behind the columns of a run; of a guarded one, its version's."""
+_LOOKS = frozenset(
+    {
+        "find_facts",
+        "find_facts_by_key",
+        "find_references",
+        "load_answer",
+        "load_waits",
+        "peek_runs",
+    }
+)
+"""Reads that need no transaction: what they read changes only with a guarded run, or a unique key
+tells when somebody else was faster. (An inbox does not belong here: facts come without touching
+their run, so that a park has to look at it under the lock.)
+"""
 
 
 class Latest:
@@ -41,10 +55,15 @@ class RunVerbs:
         writing: bool,
         repeated: bool = False,
         sender: tuple[str, str] = ("", ""),
+        begun: bool = True,
     ) -> None:
         self.repeated = repeated
         self._statements = statements
-        self._buffer = Buffer(statements)
+        self._buffer = Buffer(statements, self._begin)
+        self._begun = begun
+        """Whether the database knows of this transaction; until then nothing is locked."""
+        self._guards: dict[str, str] = {}
+        """Versions of the runs that were read without a lock."""
         self._latest = latest
         self._writing = writing
         self._sender = sender
@@ -55,9 +74,22 @@ class RunVerbs:
 
     # What all verbs stand on
 
+    async def _begin(self) -> None:
+        """Begin, if that was put off: what was read is locked, and must not have changed."""
+        if not self._begun:
+            self._begun = True
+            await self._statements.begin("begin")
+            if self._guards:
+                await self._statements.rows("check_guards", *self._guarded())
+
+    def _guarded(self) -> Columns:
+        return (list(self._guards), list(self._guards.values())) if self._guards else ()
+
     async def _rows(self, name: str, *values: object) -> list[Row]:
         """All rows, after what was written before."""
         await self._buffer.flush()
+        if name not in _LOOKS:
+            await self._begin()
         return await self._statements.rows(name, *values)
 
     async def _one(self, name: str, *values: object) -> object:
@@ -76,12 +108,22 @@ class RunVerbs:
         if values:
             await self._buffer.put(verb, values)
 
-    async def finish(self) -> None:
-        """Send what is still to be written, and the news."""
+    async def finish(self, committing: Callable[[], None]) -> None:
+        """Send what is still to be written and the news, and commit.
+
+        What needs one statement needs no brackets: it is a transaction by itself. `committing` is
+        called before the first message whose loss leaves open whether all this was done.
+        """
         if self._news:
             channel, sender = self._sender
             await self._buffer.put("signal", (channel, f"{sender} {self._news.value}"))
-        await self._buffer.flush()
+        if self._begun:
+            await self._buffer.flush()
+            committing()
+            await self._statements.commit()
+        elif self._buffer:
+            committing()
+            await self._buffer.save_alone(self._guarded())
 
     # Time and news
 
@@ -109,6 +151,16 @@ class RunVerbs:
         found = await self._rows("lock_runs", wanted)
         self._now = self._latest.see(found[0][_NOW])
         return [rows.run_from(row) for row in found if row[0] is not None]
+
+    async def guard_runs(self, ids: Iterable[str]) -> list[Run]:
+        wanted = list(ids)
+        if self._begun:
+            return await self.load_runs(wanted)
+        found = await self._statements.rows("guard_runs", wanted)
+        self._now = self._latest.see(found[0][_NOW + 1])
+        known = [row for row in found if row[0] is not None]
+        self._guards.update((row[0], row[_NOW]) for row in known)
+        return [rows.run_from(row) for row in known]
 
     async def peek_runs(self, ids: Iterable[str]) -> list[Run]:
         return [rows.run_from(row) for row in await self._rows("peek_runs", list(ids))]

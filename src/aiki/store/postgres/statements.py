@@ -55,6 +55,12 @@ class Statements:
             self.failure = error
             raise
 
+    async def commit(self) -> None:
+        """Commit; raises the error of the statement that made the server undo everything."""
+        if await self.run("commit") != "COMMIT":
+            assert self.failure is not None
+            raise self.failure
+
     async def run(self, name: str) -> str:
         """A statement without values; answers what the server says it did."""
         self._counts.statements += 1

@@ -187,12 +187,17 @@ class PostgresStore:
             committing: list[None] = []
             try:
                 statements = await opened.writers.acquire()
+                # Whoever stood in another's way takes locks from the beginning.
+                begun = opened.pooled or retries.tries > 0
+                if begun:
+                    await statements.begin("begin")
                 tx = PostgresTransaction(
                     statements,
                     self._latest,
                     writing=True,
                     repeated=repeated,
                     sender=(opened.channel, self._sender),
+                    begun=begun,
                 )
                 result = await _write(tx, work, statements, committing)
             except BaseException as error:
@@ -311,14 +316,9 @@ class PostgresStore:
 async def _write(
     tx: PostgresTransaction, work: _Work[R], statements: Statements, committing: list[None]
 ) -> R:
-    await statements.begin("begin")
+    statements.failure = None
     result = await work(tx)
-    await tx.finish()
-    committing.append(None)
-    if await statements.run("commit") != "COMMIT":
-        # A statement failed and the work went on: the server has undone everything.
-        assert statements.failure is not None
-        raise statements.failure
+    await tx.finish(lambda: committing.append(None))
     return result
 
 

@@ -81,22 +81,25 @@ class Retries:
     def __init__(self, label: str) -> None:
         self._label = label
         self._end = SYSTEM.monotonic() + _LONGEST_SECONDS
-        self._tries = 0
+        self.tries = 0
+        """So far; none is going on."""
 
     async def pause(self, error: BaseException) -> None:
         """Wait before the next try; raises what the caller is told where there is none."""
-        self._tries += 1
+        self.tries += 1
         trouble = trouble_of(error)
         if trouble in (Trouble.REFUSED, Trouble.OURS) or self._is_over(trouble):
             raise self.outcome(error) from error
-        pause = min(_FIRST_PAUSE_SECONDS * 2.5**self._tries, _LONGEST_PAUSE_SECONDS)
+        if trouble is Trouble.CONFLICT and self.tries == 1:
+            return
+        pause = min(_FIRST_PAUSE_SECONDS * 2.5**self.tries, _LONGEST_PAUSE_SECONDS)
         if trouble is Trouble.RACE:
             pause = _FIRST_PAUSE_SECONDS
         await asyncio.sleep(pause * jitter(0.5))
 
     def _is_over(self, trouble: Trouble) -> bool:
         tries = _RACES if trouble is Trouble.RACE else _TRIES
-        return self._tries >= tries or SYSTEM.monotonic() > self._end
+        return self.tries >= tries or SYSTEM.monotonic() > self._end
 
     def outcome(self, error: BaseException) -> BaseException:
         """What the caller is told."""

@@ -335,7 +335,7 @@ UPDATE namespace SET retention_ms = ?2 WHERE name = ?1;
 SELECT name, retention_ms FROM namespace ORDER BY name;
 
 -- save_answer --
-INSERT OR IGNORE INTO answer (namespace, command_id, answer, at) VALUES (?1, ?2, ?3, ?4);
+INSERT INTO answer (namespace, command_id, answer, at) VALUES (?1, ?2, ?3, ?4);
 
 -- load_answer --
 SELECT answer FROM answer WHERE namespace = ?1 AND command_id = ?2;

@@ -44,6 +44,9 @@ class RunVerbs:
     async def signal(self, news: News) -> None:
         """SQLite tells other processes by its `data_version`."""
 
+    async def guard_runs(self, ids: Iterable[str]) -> list[Run]:
+        return await self.load_runs(ids)
+
     async def peek_runs(self, ids: Iterable[str]) -> list[Run]:
         return await self.load_runs(ids)
 

@@ -147,10 +147,24 @@ BEGIN
     END IF;
     IF $67 IS NOT NULL THEN
         INSERT INTO answer (namespace, command_id, answer, at)
-        SELECT * FROM unnest($67, $68, $69, $70)
-        ON CONFLICT (namespace, command_id) DO NOTHING;
+        SELECT * FROM unnest($67, $68, $69, $70);
     END IF;
     IF $72 IS NOT NULL THEN
         PERFORM pg_notify($71, $72);
     END IF;
+END $$;
+
+-- Raises the error of a conflict unless these runs are still as they were read, and keeps them so
+-- until the transaction ends. Every change of a row gives it another xmin.
+CREATE FUNCTION aiki_guard(ids text[], versions text[]) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM run WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+    PERFORM 1
+    FROM (SELECT * FROM unnest(ids, versions) LIMIT cardinality(ids)) AS g (id, version)
+    LEFT JOIN run ON run.id = g.id
+    WHERE run.xmin::text IS DISTINCT FROM g.version;
+    IF FOUND THEN
+        RAISE EXCEPTION 'a run was changed meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
+    RETURN true;
 END $$;
