@@ -15,6 +15,7 @@ import pytest
 
 from aiki.ids import new_id
 from aiki.operations.runs import GetRun, StartRun, StartRuns
+from tests.engine.support import claim_of, registration
 from tests.server.support import House, Raw, holds
 
 JSON = {"Content-Type": "application/json"}
@@ -176,6 +177,18 @@ async def test_a_client_that_leaves_frees_its_place(house: House) -> None:
 
 def _call(house: House, run_id: str) -> asyncio.Task[Any]:
     return asyncio.create_task(house.calls(GetRun(id=run_id, wait_ms=60_000)))
+
+
+async def test_a_claim_whose_client_left_is_granted_nothing(house: House) -> None:
+    for incarnation in ("gone", "other"):
+        await house.calls(registration(incarnation))
+    claim = asyncio.create_task(house.calls(claim_of("gone", wait_ms=60_000)))
+    await holds(lambda: len(house.engine.claims))
+    claim.cancel()
+    await holds(lambda: house.server.service.abandoned == 1)
+    run_id = await house.start_run()
+    (claims,) = await house.calls(claim_of("other"))
+    assert [run.id for run in claims.runs] == [run_id]
 
 
 async def test_requests_in_flight_have_a_limit_and_health_has_none(tmp_path: Path) -> None:

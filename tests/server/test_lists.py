@@ -80,6 +80,9 @@ async def test_head_is_get_without_a_body(house: House) -> None:
         head, got = await house.request("HEAD", path), await house.get(path)
         assert (head.status, head.body) == (200, b"")
         assert head.headers["content-length"] == str(len(got.body))
+    for path in (f"runs/{run_id}/stream", "stream", "workers/w/presence?number=1"):
+        refused = await house.request("HEAD", path)
+        assert (refused.status, refused.headers["allow"]) == (405, "GET")
 
 
 async def test_namespaces_are_chosen_by_a_header(tmp_path: Path) -> None:

@@ -66,19 +66,24 @@ class Bundle:
 
         Returns when all are answered.
         """
-        claims: list[ClaimRuns] = []
         for index, operation in enumerate(self._operations):
             if not waits(operation) or self._answers[index] is not None:
                 continue
-            if isinstance(operation, ClaimRuns):
-                claims.append(operation)
-            elif not isinstance(operation, AikiError):
+            if not isinstance(operation, AikiError | ClaimRuns):
                 once: Operation[Any] = msgspec.structs.replace(operation, wait_ms=0)
                 self._engine.dispatch(once, self._principal, partial(self._answer, index))
         while not self.done.done():
-            for claim in claims:
-                self._engine.claims.withdraw(claim.incarnation)
+            self.withdraw()
             await asyncio.wait({self.done}, timeout=_AGAIN_SECONDS)
+
+    def withdraw(self) -> None:
+        """Let waiting claims be granted nothing: what they got would be held by nobody.
+
+        Another claim of the same worker may be answered with nothing too; it is sent again.
+        """
+        for index, operation in enumerate(self._operations):
+            if isinstance(operation, ClaimRuns) and self._answers[index] is None:
+                self._engine.claims.withdraw(operation.incarnation)
 
 
 def with_waits(

@@ -22,6 +22,8 @@ from aiki.server.streams import stream_namespace, stream_run
 Endpoint = Callable[[Exchange, Service, Principal, dict[str, str]], Awaitable[None]]
 _EXCHANGE = "aiki.exchange"
 _PRINCIPAL = "aiki.principal"
+_ENDLESS: frozenset[Any] = frozenset({open_presence, stream_run, stream_namespace})
+"""What has no end has no length either: HEAD cannot answer for it."""
 _NOBODY = Principal(name="nobody", roles=frozenset())
 
 
@@ -90,13 +92,14 @@ class _Methods:
         self._path = path
         self._endpoints = endpoints
         self._service = service
-        allowed = {*endpoints, "HEAD"} if "GET" in endpoints else {*endpoints}
+        self._has_head = "GET" in endpoints and endpoints["GET"] not in _ENDLESS
+        allowed = {*endpoints, "HEAD"} if self._has_head else {*endpoints}
         self._allowed = ", ".join(sorted(allowed))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[_EXCHANGE]
-        method = "GET" if exchange.method == "HEAD" else exchange.method
-        endpoint = self._endpoints.get(method)
+        is_head = exchange.method == "HEAD" and self._has_head
+        endpoint = self._endpoints.get("GET" if is_head else exchange.method)
         if endpoint is None:
             raise Refusal(
                 405,

@@ -31,6 +31,8 @@ class Service:
         self.rooms = Rooms(settings)
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done as soon as the server stops."""
+        self.abandoned = 0
+        """Requests whose clients left before they were answered."""
         self._farewells: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
 
     @property
@@ -71,6 +73,8 @@ class Service:
             await first_of(bundle.done, gone, self.closing)
             if not bundle.done.done():
                 if gone.done():
+                    self.abandoned += 1
+                    bundle.withdraw()
                     raise Gone
                 await bundle.hurry()
             return bundle.done.result()
