@@ -1,0 +1,132 @@
+"""The stores that are compared, and a look into each that stays open.
+
+`AIKI_TEST_STORE` restricts the comparison to one; otherwise every store is tested whose server is
+installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from aiki.store.sqlite import run_verbs
+from aiki.store.sqlite.store import SqliteStore
+from tests.support import databases
+
+FROZEN = 1_900_000_000_000
+"""Where the clock stands until a test moves it."""
+Rows = list[tuple[Any, ...]]
+
+
+def kinds() -> list[str]:
+    """The stores to test: the one that was chosen, or all."""
+    chosen = os.environ.get("AIKI_TEST_STORE")
+    return [chosen] if chosen else ["sqlite", "postgresql", "mysql"]
+
+
+each_kind = pytest.mark.parametrize("kind", kinds())
+
+
+@contextmanager
+def using(kind: str, faults: float = 0.0) -> Iterator[None]:
+    """Let `databases` give stores of this kind; skips where its server is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(databases, "KIND", kind)
+        patch.setattr(databases, "FAULTS", faults)
+        if kind == "mysql":
+            pytest.importorskip("aiki.store.mysql.store", reason="there is no store for MySQL")
+        yield
+
+
+class FrozenClock:
+    """A wall that stands still: only `shift_clock` moves the database's time."""
+
+    def wall(self) -> int:
+        return FROZEN
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+@contextmanager
+def frozen_sqlite() -> Iterator[None]:
+    """SQLite's clock stands still, and no file is looked at for what others committed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_verbs, "SYSTEM", FrozenClock())
+        patch.setattr(SqliteStore, "SIGNAL_MS", (60_000, 60_000))
+        yield
+
+
+class Look(Protocol):
+    """A connection that reads what a store has committed."""
+
+    now: str
+    """The database's instant, as an expression of SQL."""
+
+    def rows(self, sql: str) -> Rows: ...
+
+    def freeze(self) -> None:
+        """Let the database's clock stand still."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SqliteLook:
+    """Reads a file."""
+
+    now = "(SELECT now_ms FROM clock)"
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path)
+
+    def rows(self, sql: str) -> Rows:
+        return self._connection.execute(sql).fetchall()
+
+    def freeze(self) -> None:
+        """`frozen_sqlite` has done it."""
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class PostgresLook:
+    """Reads a schema of PostgreSQL."""
+
+    now = "aiki_now()"
+
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
+        from aiki.store.postgres.connection import connect
+
+        self._loop = loop
+        self._connection = loop.run_until_complete(connect(url))
+
+    def rows(self, sql: str) -> Rows:
+        found = self._loop.run_until_complete(self._connection.fetch(sql))
+        return [tuple(row) for row in found]
+
+    def freeze(self) -> None:
+        self._loop.run_until_complete(
+            self._connection.execute(
+                "CREATE OR REPLACE FUNCTION aiki_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS"
+                f" $$ SELECT {FROZEN} + (SELECT offset_ms FROM clock WHERE one = 1) $$"
+            )
+        )
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._connection.close())
+
+
+def look_at(path: Path, loop: asyncio.AbstractEventLoop) -> Look:
+    """A look into the database that stands for this path."""
+    if databases.KIND == "sqlite":
+        return SqliteLook(path)
+    assert databases.KIND == "postgresql", "no look is written for this store yet"
+    return PostgresLook(databases.url_of(path), loop)
