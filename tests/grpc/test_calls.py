@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
@@ -26,6 +27,8 @@ from aiki.operations.runs import (
 )
 from aiki.operations.work import Claims, LoadMemo
 from aiki.server.grpc.refusals import STATUS, refused
+from aiki.server.serving import Server
+from aiki.server.settings import ServerSettings
 from aiki.wire.proto.aiki.v1 import aiki_pb2
 from tests.grpc.support import (
     Caller,
@@ -159,8 +162,28 @@ async def test_the_same_idempotency_key_is_the_same_call(server: Served) -> None
         event = SendEvent(id="", run_id=first[0].id, name="paid")
         sent = await caller.call(event, idempotency_key="k1")
         assert await caller.call(event, idempotency_key="k1") == sent
-        failure = await caller.refused(start, idempotency_key="k" * 201)
-        assert failure.code() is StatusCode.INVALID_ARGUMENT
+        for key, command_id in (("k" * 256, None), ("k3", "c")):
+            both = StartRuns(starts=start.starts, command_id=command_id)
+            failure = await caller.refused(both, idempotency_key=key)
+            assert failure.code() is StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_key_over_rest_is_the_same_call(server: Served) -> None:
+    rest = Server(server.engine, ServerSettings(port=0))
+    await rest.start()
+    try:
+        async with aiohttp.ClientSession() as http, Caller(server) as caller:
+            posted = await http.post(
+                f"{rest.url}/api/v1/runs",
+                json={"workflow": "orders", "version": "1", "input": {}},
+                headers={"Idempotency-Key": "k1"},
+            )
+            over_rest = await posted.json()
+            start = StartRuns(starts=(start_of(id=""),))
+            (over_grpc,) = await caller.call(start, idempotency_key="k1")
+    finally:
+        await rest.stop(1_000)
+    assert over_grpc.id == over_rest["id"]
 
 
 async def test_a_wait_is_answered_before_the_callers_deadline(server: Served) -> None:

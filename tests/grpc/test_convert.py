@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +21,6 @@ from aiki.wire.proto.aiki.v1 import aiki_pb2
 from aiki.wire.proto.convert import decode, encode, encode_answer, parse, parse_answer
 from aiki.wire.proto.session import SessionRequest, SessionResponse
 from tests.grpc.values import values_of
-
-if TYPE_CHECKING:
-    import msgspec
 
 KINDS = sorted(OPERATIONS.values(), key=lambda kind: kind.__name__)
 
@@ -54,6 +52,11 @@ def test_a_missing_field_means_the_structs_default() -> None:
     start = aiki_pb2.StartRun(id="i", workflow="w", version="1", input=b"{}")
     assert decode(StartRun, start) == StartRun(id="i", workflow="w", version="1", input=b"{}")
     assert decode(RunOptions, aiki_pb2.RunOptions()) == RunOptions()
+
+
+def test_a_default_that_was_said_is_omitted_like_one_that_was_not() -> None:
+    said = parse(RunOptions, encode(RunOptions()).SerializeToString())
+    assert msgspec.json.encode(said) == b"{}"
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,15 @@ def _scalar_getter(field: Field) -> Read:
         get = _choice_getter(name, field.kind)
     if not field.optional:
         return get
-    return lambda message: get(message) if message.HasField(name) else default
+    if default is None:
+        return lambda message: get(message) if message.HasField(name) else None
+
+    def get_or_default(message: Any) -> Any:
+        value = get(message) if message.HasField(name) else default
+        # The very object: what omits defaults knows them by their identity.
+        return default if value == default else value
+
+    return get_or_default
 
 
 def _choice_getter(name: str, kind: Choice) -> Read:
