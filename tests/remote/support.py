@@ -46,9 +46,15 @@ class Served:
             await asyncio.to_thread(host.stop)
 
     @property
+    def running(self) -> EngineHost:
+        """The engine's thread."""
+        assert self.host is not None
+        return self.host
+
+    @property
     def engine(self) -> Engine:
-        assert self.host is not None and self.host.engine is not None
-        return self.host.engine
+        assert self.running.engine is not None
+        return self.running.engine
 
     @property
     def url(self) -> str:
@@ -76,17 +82,17 @@ class Tally(Proxy):
     open = 0
     most = 0
     """Connections at the same time."""
+    away = False
+    """Connections are ended at once, as if nobody listened behind a load balancer."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def refuse(self) -> None:
-        """Accept no more connections."""
-        assert self._server is not None
-        self._server.close()
-
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.away:
+            writer.transport.abort()
+            return
         read = reader.read
 
         async def counted(n: int = -1) -> bytes:

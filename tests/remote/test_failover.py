@@ -54,7 +54,7 @@ async def test_a_wait_goes_on_at_another_server(tmp_path: Path) -> None:
             await client.call(StartRuns(starts=(run,)))
             waiting = asyncio.create_task(api.call(GetRun(id=run.id, wait_ms=60_000)))
             await happens(lambda: len(first.engine.runs))
-            proxy.refuse()
+            proxy.away = True
             proxy.cut()
             await happens(lambda: len(second.engine.runs))
             await client.call(CancelRun(id=run.id, command_id=new_id()))
