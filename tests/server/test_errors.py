@@ -190,7 +190,7 @@ async def test_without_the_token_nothing_but_health_is_told(tmp_path: Path) -> N
         ("bearer second", 200),
         ("Bearer firs", 401),
         ("Bearer first2", 401),
-        ("Basic first", 401),
+        ("Barrel first", 401),
         ("first", 401),
         ("Bearer ", 401),
         ("Bearer \xe4", 401),

@@ -236,6 +236,15 @@ async def test_requests_that_pile_up_in_one_connection_are_refused(house: House)
     await holds(lambda: house.server.service.rooms.waiting.taken == 0)
 
 
+async def test_whoever_leaves_with_requests_in_the_queue_frees_its_place(house: House) -> None:
+    run_id = await house.start_run()
+    async with house.raw() as raw:
+        poll = f"GET /api/v1/runs/{run_id}?wait_ms=60000 HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        await raw.send(poll * 3)
+        await holds(lambda: house.server.service.rooms.waiting.taken == 1)
+    await holds(lambda: house.server.service.rooms.waiting.taken == 0)
+
+
 async def test_a_wait_is_no_longer_than_the_server_allows(tmp_path: Path) -> None:
     async with House(tmp_path / "a.db", max_wait_ms=20) as house:
         run_id = await house.start_run()

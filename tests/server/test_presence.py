@@ -16,6 +16,8 @@ from tests.engine.support import claim_of, registration
 from tests.server.support import API, LIMIT_SECONDS, House, holds
 from tests.support.databases import rows_at
 
+_HTTP = "HTTP/1.1\r\nHost: a\r\n\r\n"
+
 
 @asynccontextmanager
 async def presence(house: House, incarnation: str, number: int) -> AsyncIterator[Any]:
@@ -87,6 +89,21 @@ async def test_a_goodbye_ends_the_request_and_suspects_nobody(house: House, over
             await response.content.read()
     assert not _suspects(house)
     assert await house.status(run_id) == "queued"
+
+
+async def test_a_worker_that_says_goodbye_and_hangs_up_at_once_is_not_suspected(
+    house: House,
+) -> None:
+    await _held(house)
+    async with house.raw() as open_request, house.raw() as goodbye:
+        await open_request.send(f"GET {API}/workers/lost/presence?number=1 {_HTTP}".encode())
+        await open_request.answer()
+        before = house.engine.lifeline.operations
+        await goodbye.send(f"DELETE {API}/workers/lost {_HTTP}".encode())
+        open_request.writer.transport.abort()
+        assert (await goodbye.answer())[0] == 200
+        await holds(lambda: house.server.service.rooms.presences.taken == 0)
+        assert house.engine.lifeline.operations == before
 
 
 async def test_a_server_that_stops_suspects_nobody(house: House) -> None:

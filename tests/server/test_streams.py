@@ -187,7 +187,9 @@ async def test_a_reader_that_leaves_frees_its_place(house: House) -> None:
 
 
 async def test_a_reader_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
-    async with House(tmp_path / "a.db", write_timeout_ms=200) as house, house.raw() as raw:
+    """By the server, long before the kernel would."""
+    patient = House(tmp_path / "a.db", write_timeout_ms=200, peer_timeout_ms=600_000)
+    async with patient as house, house.raw() as raw:
         await raw.send(f"GET {API}/stream HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         await raw.answer()
         # What is received is left where it is: the buffers on both sides fill up.
@@ -195,7 +197,7 @@ async def test_a_reader_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
         streams = house.server.service.rooms.streams
         name = "w" * 200
         start = {"workflow": name, "version": "1", "input": 1}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while streams.taken:
                 await house.post("runs", {"starts": [start] * 2_000})
 

@@ -53,9 +53,7 @@ class Service:
     ) -> list[Answer]:
         """The answers to operations that are carried out together; raises `Gone`."""
         if any(map(waits, operations)):
-            # A server that stops waits for nothing any more.
-            longest_ms = 0 if self.stopping else self.settings.max_wait_ms
-            operations = with_waits(operations, longest_ms)
+            operations = with_waits(operations, self.settings.max_wait_ms)
             exchange.enter(self.rooms.waiting)
         bundle = Bundle(self.engine, principal, operations)
         for operation in operations:

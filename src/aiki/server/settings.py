@@ -53,7 +53,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """From the end of the headers to the end of the body."""
     keep_alive_ms: Milliseconds = 75_000
     """How long an idle connection is kept."""
-    write_timeout_ms: Milliseconds = 20_000
+    write_timeout_ms: Milliseconds = 10_000
     """How long a peer may leave full buffers unread."""
     peer_timeout_ms: Milliseconds = 15_000
     """After how long a peer's host that answers nothing is taken for gone."""
