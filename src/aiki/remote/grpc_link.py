@@ -111,6 +111,8 @@ class Link:
         if len(data) > self._settings.max_message_bytes:
             # It would end the stream; sent by itself it fails alone.
             raise LinkLost(ServiceError("too large for the session"))
+        if self._reading.done():
+            raise LinkLost(self._error)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked[number := self._number] = answer
         try:
@@ -121,17 +123,16 @@ class Link:
             self._call.cancel()
             raise LinkLost(ServerUnreachable(f"{self._url} does not answer")) from None
         finally:
+            answer.cancel()
             self._asked.pop(number, None)
 
     async def _write(self, data: bytes) -> None:
+        """Where the stream is broken, whoever reads it finds out, and tells those who asked."""
         async with self._writing:
-            if self._reading.done():
-                raise LinkLost(self._error)
             try:
                 await self._call.write(data)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 await asyncio.wait([self._reading])
-                raise LinkLost(self._error) from None
 
     async def _listen(self, operation: Listen) -> WorkerNews:
         if operation.wait_ms <= 0:

@@ -229,7 +229,7 @@ def _scalar_getter(field: Field) -> Read:
     name, default = field.name, field.default
     get: Read = attrgetter(name)
     if field.many:
-        return lambda message: tuple(get(message))
+        return lambda message: tuple(items) if (items := get(message)) else ()
     if isinstance(field.kind, Choice):
         get = _choice_getter(name, field.kind)
     if not field.optional:
@@ -265,7 +265,8 @@ def _record_getter(field: Field, struct: type[msgspec.Struct]) -> Read:
         return _reader_of(struct)(inner)
 
     def read_many(message: Any) -> Any:
-        return tuple([read(inner) for inner in getattr(message, name)])
+        items = getattr(message, name)
+        return tuple([read(inner) for inner in items]) if items else ()
 
     return read_many if field.many else _present(field, read)
 
