@@ -63,7 +63,7 @@ def _promises_are_kept(storm: Storm, look: Look) -> None:
     assert len(set(tokens)) == len(tokens)
     assert storm.recorded == set(tokens)
     assert not storm.refused & set(tokens)
-    assert min(map(len, (storm.started, storm.sent, storm.recorded))) > 10
+    assert min(len(storm.started), len(storm.sent), len(storm.recorded)) > 10
     assert storm.refused
 
 
