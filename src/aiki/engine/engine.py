@@ -184,6 +184,8 @@ class Engine:
             except Exception as error:
                 self.runs.drop(watch)
                 known = isinstance(error, AikiError)
+                if not known:
+                    logger.exception("run %s cannot be read", watch.operation.id)
                 watch.answer(None, error if known else ServiceError(f"cannot read: {error!r}"))
             else:
                 self.runs.settle(watch, result, late=late)

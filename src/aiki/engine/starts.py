@@ -67,6 +67,10 @@ def _check_start(start: StartRun) -> None:
     if start.reference_id is not None and not 0 < len(start.reference_id) <= limits.NAME_LENGTH:
         raise InvalidRequest(f"a reference id has 1 to {limits.NAME_LENGTH} characters")
     check_text("reference id", start.reference_id or "")
+    if not -limits.PRIORITY <= start.priority <= limits.PRIORITY:
+        raise InvalidRequest(
+            f"priority={start.priority}: from {-limits.PRIORITY} to {limits.PRIORITY}"
+        )
     if not 0 <= start.delay_ms <= _MAX_DELAY_MS:
         raise InvalidRequest(f"delay_ms={start.delay_ms}: from 0 to a hundred years")
     if start.options.timeout_ms is not None and start.options.timeout_ms <= 0:

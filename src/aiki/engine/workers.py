@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from aiki.clock import Instant
 from aiki.engine.batch import Batch
-from aiki.engine.starts import check_name
+from aiki.engine.starts import check_name, check_text
 from aiki.errors import InvalidRequest, NotFound
 from aiki.machine import Reconsider, Release
+from aiki.model import limits
 from aiki.model.audit import Principal
 from aiki.model.run import Run
 from aiki.model.worker import WorkerView
@@ -59,6 +60,10 @@ async def prepare_registration(
 def _check(operation: RegisterWorker) -> None:
     if operation.lease_ms < SHORTEST_LEASE_MS:
         raise InvalidRequest(f"lease_ms={operation.lease_ms}: at least {SHORTEST_LEASE_MS}")
+    for what, text in (("incarnation", operation.incarnation), ("worker's name", operation.name)):
+        check_text(what, text)
+        if not 0 < len(text) <= limits.NAME_LENGTH:
+            raise InvalidRequest(f"the {what} has 1 to {limits.NAME_LENGTH} characters")
     for spec in operation.workflows:
         check_name("workflow's name", spec.name)
         check_name("workflow's version", spec.version)

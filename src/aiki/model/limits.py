@@ -3,6 +3,9 @@
 NAME_LENGTH = 200
 """Characters in the name of a workflow, version, task, event, shard, key or namespace."""
 
+PRIORITY = 1_000_000
+"""A run's priority lies between this and its negative."""
+
 PAYLOAD_BYTES = 2 * 1024 * 1024
 """Bytes of one encoded value."""
 

@@ -17,7 +17,7 @@ import aiki.operations.catalog
 import aiki.operations.runs
 import aiki.operations.work  # noqa: F401  (registers its operations, as those above do)
 from aiki import errors
-from aiki.errors import AikiError, InvalidRequest, ServiceError
+from aiki.errors import AikiError, InvalidRequest, ServiceError, UsageError
 from aiki.operations.base import OPERATIONS, Operation
 
 MEDIA_TYPE = "application/msgpack"
@@ -78,7 +78,7 @@ def _operation(name: str, fields: msgspec.Raw) -> Operation[Any] | InvalidReques
         return InvalidRequest(f"this server knows no operation {name!r}; is it older than you?")
     try:
         operation: Operation[Any] = decoder.decode(fields)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UsageError, RecursionError, UnicodeDecodeError) as error:
         return InvalidRequest(f"{name}: {error}")
     return operation
 
@@ -89,9 +89,10 @@ def encode_answers(answers: Sequence[Answer]) -> bytes:
 
 
 def _refusal(error: BaseException) -> list[Any]:
-    if isinstance(error, AikiError):
+    # What is a plain `ServiceError` was not foreseen: its text may tell of the server's inside.
+    if isinstance(error, AikiError) and type(error) is not ServiceError:
         return [None, type(error).__name__, error.message]
-    return [None, ServiceError.__name__, f"the server failed: {type(error).__name__}"]
+    return [None, ServiceError.__name__, "the server failed on this operation; its log says more"]
 
 
 def decode_answers(message: bytes, operations: Sequence[Operation[Any]]) -> list[Answer]:

@@ -20,7 +20,7 @@ from aiki.store.postgres.presence import Presence
 from aiki.store.postgres.run_verbs import Latest
 from aiki.store.postgres.session import Session
 from aiki.store.postgres.statements import Counts, Statements
-from aiki.store.postgres.trouble import Retries, Trouble, trouble_of
+from aiki.store.postgres.trouble import Retries, Trouble, check_values, trouble_of
 from aiki.store.postgres.work_verbs import PostgresTransaction
 from aiki.store.protocol import ALL_NEWS, News
 
@@ -204,6 +204,7 @@ class PostgresStore:
                 trouble = await self._give_back(opened.writers, statements, error)
                 if trouble is None:
                     raise
+                check_values(error)
                 # Nobody knows whether a COMMIT was obeyed whose answer did not come.
                 repeated = repeated or bool(committing and trouble is Trouble.LOST)
                 await retries.pause(error)
@@ -251,6 +252,7 @@ class PostgresStore:
                 trouble = await self._give_back(pool, statements, error)
                 if trouble is None or retries is None:
                     raise
+                check_values(error)
                 await retries.pause(error)
             else:
                 pool.release(statements)

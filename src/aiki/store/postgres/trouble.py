@@ -8,7 +8,7 @@ import enum
 import asyncpg
 
 from aiki.clock import SYSTEM, jitter
-from aiki.errors import StoreUnavailable
+from aiki.errors import InvalidRequest, StoreUnavailable
 
 _TRIES = 6
 _RACES = 3
@@ -61,6 +61,12 @@ def trouble_of(error: BaseException) -> Trouble:
     if isinstance(error, OSError | asyncpg.InterfaceError | EOFError):
         return Trouble.LOST
     return Trouble.OURS
+
+
+def check_values(error: BaseException) -> None:
+    """Raise `InvalidRequest` for a value that PostgreSQL cannot keep: a number too large, a NUL."""
+    if isinstance(error, asyncpg.DataError):
+        raise InvalidRequest(f"the request holds a value that cannot be stored: {error}") from error
 
 
 def is_unavailable(error: BaseException) -> bool:

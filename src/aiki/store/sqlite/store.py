@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aiki.clock import jitter
-from aiki.errors import ConfigurationError, StoreUnavailable
+from aiki.errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from aiki.store.protocol import ALL_NEWS, News, Work
 from aiki.store.sqlite.connection import open_connection, refuse_network_file_system
 from aiki.store.sqlite.migrations import SCHEMA_VERSION, migrate
@@ -83,9 +83,10 @@ class SqliteStore:
         try:
             result = await work(SqliteTransaction(statements, writing=True))
             statements.run("commit")
-        except BaseException:
+        except BaseException as error:
             if statements.connection.in_transaction:
                 statements.run("rollback")
+            _check_values(error)
             raise
         return result
 
@@ -96,6 +97,9 @@ class SqliteStore:
             return await work(SqliteTransaction(statements, writing=False))
         except sqlite3.OperationalError as error:
             raise self._unavailable(error) from error
+        except (OverflowError, UnicodeEncodeError) as error:
+            _check_values(error)
+            raise
         finally:
             statements.connection.execute("COMMIT")
 
@@ -140,3 +144,9 @@ class SqliteStore:
         if statements is None:
             raise ConfigurationError(f"the store {self.path} is not open")
         return statements
+
+
+def _check_values(error: BaseException) -> None:
+    """Raise `InvalidRequest` for what SQLite cannot keep: a number too large, a surrogate."""
+    if isinstance(error, OverflowError | UnicodeEncodeError):
+        raise InvalidRequest(f"a value of the request cannot be stored: {error}") from error
