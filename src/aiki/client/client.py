@@ -43,7 +43,8 @@ _COMMANDS = (PauseRun, ResumeRun, RedeliverRun, WaiveEntries, RetryDiverged, Set
 
 def _signed(operation: Operation[R]) -> Operation[R]:
     """With an id where nothing else tells a repetition from a second command."""
-    if isinstance(operation, _COMMANDS) and operation.command_id is None:
+    command: Operation[Any] = operation
+    if isinstance(command, _COMMANDS) and command.command_id is None:
         return msgspec.structs.replace(operation, command_id=new_id())
     return operation
 
