@@ -199,8 +199,9 @@ ORDER BY o.priority DESC, o.prefers IS NOT NULL AND o.prefers <> queue.value ->>
          o.ready_at, o.run_id LIMIT ?4;
 
 -- any_alone --
+-- A CROSS JOIN fixes the order: first the queues that are asked for, not all that is ready.
 SELECT EXISTS (
-    SELECT 1 FROM json_each(?1) AS queue JOIN outbox AS o
+    SELECT 1 FROM json_each(?1) AS queue CROSS JOIN outbox AS o
     ON o.namespace = ?2 AND o.workflow = queue.value ->> 0 AND o.version = queue.value ->> 1
        AND o.shard = queue.value ->> 2 AND o.alone = 1
        AND (o.fingerprint IS NULL OR o.fingerprint = queue.value ->> 3));
@@ -213,12 +214,14 @@ WHERE namespace = ?1 GROUP BY workflow, version, shard ORDER BY workflow, versio
 SELECT run_id FROM outbox WHERE ready_at <= ?1 LIMIT ?2;
 
 -- claimed_by --
-SELECT id FROM run
+-- Without statistics the planner would rather walk all runs of the namespace.
+SELECT id FROM run INDEXED BY run_held
 WHERE namespace = ?1 AND holder = ?2 AND status = 'running' AND claim_id = ?3;
 
 -- held_runs --
 SELECT r.id, r.epoch, r.claim_id, t.at
-FROM run AS r LEFT JOIN transition AS t ON t.run_id = r.id AND t.revision = r.revision
+FROM run AS r INDEXED BY run_held
+LEFT JOIN transition AS t ON t.run_id = r.id AND t.revision = r.revision
 WHERE r.namespace = ?1 AND r.holder = ?2 AND r.status = 'running';
 
 -- held_by_many --
@@ -232,7 +235,8 @@ WHERE r.status = 'running' AND w.incarnation IS NULL LIMIT ?1;
 
 -- pushed_facts --
 SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.key
-FROM run AS r JOIN fact AS f ON f.run_id = r.id AND f.consumed_by IS NULL
+FROM run AS r INDEXED BY run_held
+CROSS JOIN fact AS f INDEXED BY fact_open ON f.run_id = r.id AND f.consumed_by IS NULL
 WHERE r.namespace = ?1 AND r.holder = ?2 AND r.status = 'running'
 ORDER BY f.at, f.id;
 
@@ -318,7 +322,7 @@ SET fingerprint = excluded.fingerprint, spec = excluded.spec,
 
 -- retarget_outbox --
 -- What was offered to one source alone is offered to the newest: the other may be gone.
-UPDATE outbox SET fingerprint = ?4
+UPDATE outbox INDEXED BY outbox_offered SET fingerprint = ?4
 WHERE namespace = ?1 AND workflow = ?2 AND version = ?3 AND fingerprint IS NOT NULL;
 
 -- load_workflow_versions --
@@ -356,7 +360,7 @@ WHERE namespace = ?1 ORDER BY id DESC LIMIT ?2;
 
 -- recent_transitions --
 SELECT r.workflow, t.run_id, t.revision, t.status, t.reason, t.at, t.attempt, t.epoch, t.worker
-FROM transition AS t JOIN run AS r ON r.id = t.run_id
+FROM transition AS t INDEXED BY transition_at CROSS JOIN run AS r ON r.id = t.run_id
 WHERE t.at >= ?2 AND r.namespace = ?1
 ORDER BY t.at, t.run_id, t.revision LIMIT ?3;
 

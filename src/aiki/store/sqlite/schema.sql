@@ -101,6 +101,8 @@ CREATE TABLE outbox (
 
 CREATE INDEX outbox_ready
     ON outbox (namespace, workflow, version, shard, alone, priority DESC, ready_at, run_id);
+CREATE INDEX outbox_offered ON outbox (namespace, workflow, version)
+    WHERE fingerprint IS NOT NULL;
 
 CREATE TABLE entry (
     run_id TEXT NOT NULL,
@@ -229,6 +231,8 @@ CREATE TABLE dead_letter (
     at INTEGER NOT NULL,
     detail TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX dead_letter_newest ON dead_letter (namespace, id);
 
 CREATE TABLE answer (
     namespace TEXT NOT NULL,
