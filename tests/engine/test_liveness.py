@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from aiki.engine.daemons import forget, recover
@@ -146,6 +147,23 @@ async def test_a_dead_process_is_recovered_before_its_lease_ends(ring: Ring) -> 
     assert await recover(ring.engine) == 1
     assert await ring.status(run.id) == "queued"
     assert [w.status for w in await ring.call(ListWorkers())] == ["lost"]
+
+
+async def test_a_server_that_begins_gives_workers_time_to_be_heard(tmp_path: Path) -> None:
+    before = Ring(tmp_path / "a.db")
+    await before.engine.start()
+    run = await before.running()
+    await before.pass_time(LEASE_MS + 1)
+    await before.engine.stop()
+    after = Ring(tmp_path / "a.db", recovery_grace_ms=3_600_000)
+    await after.engine.start()
+    assert await recover(after.engine) == 0
+    await after.call(Heartbeat(incarnation="worker-1", held=(Holding(run.id, run.epoch),)))
+    after.engine._started -= 3_600
+    assert await recover(after.engine) == 0
+    await after.pass_time(LEASE_MS + 1)
+    assert await recover(after.engine) == 1
+    await after.engine.stop()
 
 
 async def test_three_losses_while_alone_make_a_dead_letter(ring: Ring) -> None:

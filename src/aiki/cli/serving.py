@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from ssl import SSLContext
 
+import msgspec
+
 from aiki.cli.ports import Ports
 from aiki.cli.session import engine_settings
 from aiki.cli.signals import draining
@@ -21,6 +23,9 @@ from aiki.store.protocol import Store
 logger = logging.getLogger("aiki.cli")
 _BEYOND_DRAIN_SECONDS = 5.0
 """What the engine may take to commit what was accepted."""
+
+_GRACE_MS = 3_000
+"""Workers outlive their server: they are given time to find it again before they count as lost."""
 
 
 def serve(
@@ -99,7 +104,9 @@ def node_of(settings: Settings, store: Store, ports: Ports, tls: SSLContext | No
     """The server that the settings ask for; the database is not touched yet."""
     return Node(
         store,
-        engine_settings(settings, daemons=settings.daemons),
+        msgspec.structs.replace(
+            engine_settings(settings, daemons=settings.daemons), recovery_grace_ms=_GRACE_MS
+        ),
         _server_settings(settings),
         _grpc_settings(settings, ports),
         tls=tls,

@@ -50,6 +50,8 @@ async def wake_due(engine: Engine) -> int:
 
 async def recover(engine: Engine) -> int:
     """Free the runs of workers that are silent or provably dead. Answers how many."""
+    if engine.is_young:
+        return 0
 
     async def lost(tx: Transaction) -> tuple[list[str], list[str], dict[str, int]]:
         now = await tx.now()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from aiki import failpoints
+from aiki.clock import SYSTEM
 from aiki.engine.claims import has_work
 from aiki.engine.committer import Ask, Committed, Committer, Reply
 from aiki.engine.daemons import Daemons
@@ -46,6 +47,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     daemons: bool | None = None
     """Wake, recover, stall and delete in this process; None: as soon as it has a worker."""
     recovery_interval_ms: int = 500
+    recovery_grace_ms: int = 0
+    """For so long after the start no worker is found silent: none could be heard before."""
     republish_interval_ms: int = 5_000
     stall_after_ms: int = 24 * 3_600_000
     retention_ms: int | None = 30 * 24 * 3_600_000
@@ -73,6 +76,7 @@ class Engine:
         self._announced: set[str] = set()
         self._committing: list[asyncio.Task[None]] = []
         self._closed = False
+        self._started = 0.0
 
     def _new_committer(self) -> Committer:
         return Committer(
@@ -83,8 +87,15 @@ class Engine:
             on_doubt=self._doubt,
         )
 
+    @property
+    def is_young(self) -> bool:
+        """Whether workers had no time yet to be heard."""
+        age_ms = (SYSTEM.monotonic() - self._started) * 1000
+        return age_ms < self.settings.recovery_grace_ms
+
     async def start(self) -> None:
         """Open the store, and begin to answer."""
+        self._started = SYSTEM.monotonic()
         failpoints.arm_from_environment()
         await self.store.open()
         lanes = (self.committer, self.lifeline)

@@ -52,6 +52,8 @@ class Watch:
         self._tick_seconds = min(shortest_ms / 1000 / _TICKS_PER_DEADLINE, _LONGEST_TICK_SECONDS)
         self._timer: asyncio.TimerHandle | None = None
         self._fewer = asyncio.Event()
+        self.closing = False
+        """The server stops: nobody who connects now is served."""
 
     def connection(self) -> Connection:
         """The protocol for a connection that was accepted."""
@@ -68,6 +70,7 @@ class Watch:
 
     async def drain(self, until: float) -> None:
         """Close all connections as soon as they are answered; at `until`, loop time, the others."""
+        self.closing = True
         while self.connections:
             for connection in self.connections:
                 connection.shutdown()
@@ -131,7 +134,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._settings.max_connections:
+        if self._watch.closing:
+            # It was accepted before the stop, and comes after it.
+            transport.abort()
+        elif len(self.connections) > self._settings.max_connections:
             self._refuse(503, "this server has as many connections as it takes")
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -21,9 +21,12 @@ def listening_socket(settings: ServerSettings) -> socket.socket:
 
 
 def watch_peers(listening: socket.socket, settings: ServerSettings) -> None:
-    """Let the kernel notice hosts that vanished; connections inherit this from their listener."""
+    """Let the kernel notice hosts that vanished, and send at once; connections inherit this."""
     timeout_ms = settings.peer_timeout_ms
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if listening.family in (socket.AF_INET, socket.AF_INET6):
+        # An answer of several parts must not wait for the acknowledgement of its first.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     options = {
         "TCP_KEEPIDLE": max(1, timeout_ms // 3_000),
         "TCP_KEEPINTVL": max(1, timeout_ms // 3_000),
