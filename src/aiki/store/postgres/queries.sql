@@ -379,8 +379,10 @@ SELECT answer FROM answer WHERE namespace = $1 AND command_id = $2;
 DELETE FROM answer WHERE at < $1;
 
 -- list_dead_letters --
+-- A range of one namespace keeps it in the order, which only its index has: by ids alone, those of
+-- all other namespaces might be walked.
 SELECT id, namespace, run_id, reason, at, detail FROM dead_letter
-WHERE namespace = $1 ORDER BY id DESC LIMIT $2;
+WHERE namespace BETWEEN $1 AND $1 ORDER BY namespace DESC, id DESC LIMIT $2;
 
 -- load_transitions --
 SELECT run_id, revision, status, reason, at, attempt, epoch, worker FROM transition
