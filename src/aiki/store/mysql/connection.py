@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import enum
 import re
-from typing import Any
+from typing import Any, cast
 
 import asyncmy
 from asyncmy.constants.CLIENT import FOUND_ROWS
-from asyncmy.constants.FIELD_TYPE import STRING, VAR_STRING
+from asyncmy.constants.FIELD_TYPE import VAR_STRING
 from asyncmy.converters import conversions  # pyright: ignore[reportUnknownVariableType]
 from asyncmy.cursors import Cursor
 
@@ -54,8 +54,8 @@ def _decoded(value: bytes | str) -> str:
 
 
 # The driver's own annotations say little.
-_connect: Any = asyncmy.connect  # pyright: ignore[reportUnknownMemberType]
-_conversions: dict[Any, Any] = {**conversions, VAR_STRING: _decoded, STRING: _decoded}
+_connect: Any = cast("Any", asyncmy).connect
+_conversions: dict[Any, Any] = {**conversions, VAR_STRING: _decoded}
 
 
 class _SilentCursor(Cursor):

@@ -1,5 +1,7 @@
 -- Lists of values come as one JSON text, and STRAIGHT_JOIN reads them first: then, by its index,
--- what belongs to each. What has no value is left out of a JSON object, not written as null.
+-- what belongs to each. What has no value is left out of a JSON object, not written as null. A text
+-- that is too long is cut by MariaDB: 1300 characters are more than any column holds, so that what
+-- is cut equals nothing.
 
 -- begin --
 BEGIN;
@@ -28,7 +30,7 @@ SELECT r.id, r.namespace, r.workflow, r.version, r.shard, r.priority, r.referenc
        r.status, r.revision, r.attempt, r.epoch, r.holder, r.claim_id, r.losses, r.alone_losses,
        r.pause_requested, r.stop_cause, r.stop_delivered, r.retry_pending, r.due_at, r.deadline_at,
        r.grace_until, r.started_at, r.ended_at, r.command_id, r.fingerprint
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN run AS r ON r.id = CAST(wanted.id AS BINARY)
 FOR UPDATE;
 
@@ -39,7 +41,7 @@ SELECT r.id, r.namespace, r.workflow, r.version, r.shard, r.priority, r.referenc
        r.status, r.revision, r.attempt, r.epoch, r.holder, r.claim_id, r.losses, r.alone_losses,
        r.pause_requested, r.stop_cause, r.stop_delivered, r.retry_pending, r.due_at, r.deadline_at,
        r.grace_until, r.started_at, r.ended_at, r.command_id, r.fingerprint
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN run AS r ON r.id = CAST(wanted.id AS BINARY)
 WHERE r.status = 'queued'
 LIMIT ?2 FOR UPDATE SKIP LOCKED;
@@ -50,15 +52,15 @@ SELECT r.id, r.namespace, r.workflow, r.version, r.shard, r.priority, r.referenc
        r.status, r.revision, r.attempt, r.epoch, r.holder, r.claim_id, r.losses, r.alone_losses,
        r.pause_requested, r.stop_cause, r.stop_delivered, r.retry_pending, r.due_at, r.deadline_at,
        r.grace_until, r.started_at, r.ended_at, r.command_id, r.fingerprint
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN run AS r ON r.id = CAST(wanted.id AS BINARY);
 
 -- find_references --
 SELECT r.namespace, r.workflow, r.reference_id, r.id
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (
-        namespace VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
-        workflow VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[1]',
-        reference_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[2]')) AS wanted
+        namespace VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
+        workflow VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[1]',
+        reference_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[2]')) AS wanted
 STRAIGHT_JOIN run AS r FORCE INDEX (run_reference)
     ON r.namespace = CAST(wanted.namespace AS BINARY)
    AND r.workflow = CAST(wanted.workflow AS BINARY)
@@ -67,7 +69,7 @@ STRAIGHT_JOIN run AS r FORCE INDEX (run_reference)
 -- load_facts --
 -- Only what nobody has taken, oldest first.
 SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.`key`
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN fact AS f FORCE INDEX (fact_open)
     ON f.run_id = CAST(wanted.id AS BINARY) AND f.consumed_by IS NULL
 ORDER BY f.run_id, f.at, f.id;
@@ -75,21 +77,21 @@ ORDER BY f.run_id, f.at, f.id;
 -- find_facts_by_key --
 SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.`key`
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (
-        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
-        name VARCHAR(300) CHARACTER SET utf8mb4 PATH '$[1]',
-        sender_key VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[2]')) AS wanted
+        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
+        name VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[1]',
+        sender_key VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[2]')) AS wanted
 STRAIGHT_JOIN fact AS f FORCE INDEX (fact_key)
     ON f.run_id = CAST(wanted.run_id AS BINARY) AND f.name = CAST(wanted.name AS BINARY)
    AND f.`key` = CAST(wanted.sender_key AS BINARY);
 
 -- find_facts --
 SELECT f.id, f.run_id, f.kind, f.name, f.at, f.value, f.failure, f.`key`
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN fact AS f ON f.id = CAST(wanted.id AS BINARY);
 
 -- load_waits --
 SELECT w.run_id, w.kind, w.name, w.due_at
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN wait AS w ON w.run_id = CAST(wanted.id AS BINARY)
 ORDER BY w.run_id, w.due_at IS NULL, w.due_at;
 
@@ -97,7 +99,7 @@ ORDER BY w.run_id, w.due_at IS NULL, w.due_at;
 -- Unfinished children, their children, and so on.
 WITH RECURSIVE below (id) AS (
     SELECT c.child_id
-    FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+    FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
     STRAIGHT_JOIN child AS c ON c.parent_id = CAST(wanted.id AS BINARY)
     UNION
     SELECT c.child_id FROM below AS b STRAIGHT_JOIN child AS c ON c.parent_id = b.id
@@ -114,28 +116,29 @@ INSERT INTO run (id, namespace, workflow, version, shard, priority, reference_id
 VALUES ?rows;
 
 -- update_states --
+-- What is too large is cut to more than a column takes, so that the column refuses it.
 UPDATE JSON_TABLE(?1, '$[*]' COLUMNS (
-        id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$.id',
-        status VARCHAR(20) CHARACTER SET utf8mb4 PATH '$.status',
-        revision INT PATH '$.revision',
-        attempt INT PATH '$.attempt',
-        epoch INT PATH '$.epoch',
-        holder VARCHAR(200) CHARACTER SET utf8mb4 PATH '$.holder',
-        claim_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$.claim_id',
-        losses INT PATH '$.losses',
-        alone_losses INT PATH '$.alone_losses',
-        pause_requested INT PATH '$.pause_requested',
-        stop_cause VARCHAR(20) CHARACTER SET utf8mb4 PATH '$.stop_cause',
-        stop_delivered INT PATH '$.stop_delivered',
-        retry_pending INT PATH '$.retry_pending',
-        due_at BIGINT PATH '$.due_at',
-        deadline_at BIGINT PATH '$.deadline_at',
-        grace_until BIGINT PATH '$.grace_until',
-        started_at BIGINT PATH '$.started_at',
-        ended_at BIGINT PATH '$.ended_at',
-        command_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$.command_id',
-        fingerprint VARCHAR(200) CHARACTER SET utf8mb4 PATH '$.fingerprint',
-        wake_at BIGINT PATH '$.wake_at')) AS u
+        id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$.id' ERROR ON ERROR,
+        status VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$.status' ERROR ON ERROR,
+        revision BIGINT PATH '$.revision' ERROR ON ERROR,
+        attempt BIGINT PATH '$.attempt' ERROR ON ERROR,
+        epoch BIGINT PATH '$.epoch' ERROR ON ERROR,
+        holder VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$.holder' ERROR ON ERROR,
+        claim_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$.claim_id' ERROR ON ERROR,
+        losses BIGINT PATH '$.losses' ERROR ON ERROR,
+        alone_losses BIGINT PATH '$.alone_losses' ERROR ON ERROR,
+        pause_requested BIGINT PATH '$.pause_requested' ERROR ON ERROR,
+        stop_cause VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$.stop_cause' ERROR ON ERROR,
+        stop_delivered BIGINT PATH '$.stop_delivered' ERROR ON ERROR,
+        retry_pending BIGINT PATH '$.retry_pending' ERROR ON ERROR,
+        due_at DECIMAL(30) PATH '$.due_at' ERROR ON ERROR,
+        deadline_at DECIMAL(30) PATH '$.deadline_at' ERROR ON ERROR,
+        grace_until DECIMAL(30) PATH '$.grace_until' ERROR ON ERROR,
+        started_at DECIMAL(30) PATH '$.started_at' ERROR ON ERROR,
+        ended_at DECIMAL(30) PATH '$.ended_at' ERROR ON ERROR,
+        command_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$.command_id' ERROR ON ERROR,
+        fingerprint VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$.fingerprint' ERROR ON ERROR,
+        wake_at DECIMAL(30) PATH '$.wake_at' ERROR ON ERROR)) AS u
 STRAIGHT_JOIN run AS r ON r.id = CAST(u.id AS BINARY)
 SET r.status = u.status, r.revision = u.revision, r.attempt = u.attempt, r.epoch = u.epoch,
     r.holder = u.holder, r.claim_id = u.claim_id, r.losses = u.losses,
@@ -151,7 +154,7 @@ ON DUPLICATE KEY UPDATE value = VALUES(value);
 
 -- load_payloads --
 SELECT p.run_id, p.value
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN run_payload AS p ON p.run_id = CAST(wanted.id AS BINARY) AND p.kind = ?2;
 
 -- insert_entries --
@@ -166,14 +169,14 @@ SELECT wanted.run_id,
        (SELECT MAX(e.number) FROM entry AS e
         WHERE e.run_id = CAST(wanted.run_id AS BINARY) AND e.attempt = wanted.attempt)
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (
-        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
+        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
         attempt INT PATH '$[1]')) AS wanted;
 
 -- load_entries --
 SELECT e.run_id, e.number, e.kind, e.address, e.ordinal, e.at, e.name, e.value, e.failure,
        e.fact_id, e.due_at, e.task_attempt, e.started_at, e.epoch, e.arguments
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (
-        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
+        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
         attempt INT PATH '$[1]')) AS wanted
 STRAIGHT_JOIN entry AS e
     ON e.run_id = CAST(wanted.run_id AS BINARY) AND e.attempt = wanted.attempt
@@ -197,7 +200,7 @@ ON DUPLICATE KEY UPDATE
     status = IF(task_attempt.status = 'running', VALUES(status), task_attempt.status);
 
 -- close_attempts --
-UPDATE JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+UPDATE JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN task_attempt AS t ON t.run_id = CAST(wanted.id AS BINARY)
 SET t.status = ?2, t.ended_at = ?3
 WHERE t.status = 'running';
@@ -206,7 +209,7 @@ WHERE t.status = 'running';
 SELECT t.run_id, t.address, t.ordinal, t.name, t.number, t.status, t.started_at, t.ended_at,
        t.due_at, t.failure, t.epoch, t.at_most_once
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (
-        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
+        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
         attempt INT PATH '$[1]')) AS wanted
 STRAIGHT_JOIN task_attempt AS t
     ON t.run_id = CAST(wanted.run_id AS BINARY) AND t.attempt = wanted.attempt
@@ -214,7 +217,7 @@ ORDER BY t.run_id, t.address, t.ordinal, t.number;
 
 -- delete_waits --
 DELETE w
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN wait AS w ON w.run_id = CAST(wanted.id AS BINARY);
 
 -- insert_waits --
@@ -227,8 +230,8 @@ INSERT INTO fact (id, run_id, kind, name, at, value, failure, `key`) VALUES ?row
 UPDATE JSON_TABLE(?1, '$[*]' COLUMNS (
         number INT PATH '$[0]',
         attempt INT PATH '$[1]',
-        id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[2]',
-        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[3]')) AS c
+        id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[2]',
+        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[3]')) AS c
 STRAIGHT_JOIN fact AS f FORCE INDEX (PRIMARY)
     ON f.id = CAST(c.id AS BINARY) AND f.run_id = CAST(c.run_id AS BINARY)
 SET f.consumed_by = c.number, f.consumed_attempt = c.attempt
@@ -241,7 +244,7 @@ ON DUPLICATE KEY UPDATE parent_id = child.parent_id;
 -- load_children --
 SELECT c.parent_id, c.`key`, c.child_id
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (
-        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
+        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
         attempt INT PATH '$[1]')) AS wanted
 STRAIGHT_JOIN child AS c
     ON c.parent_id = CAST(wanted.run_id AS BINARY) AND c.parent_attempt = wanted.attempt;
@@ -257,7 +260,7 @@ VALUES ?rows;
 
 -- delete_outbox --
 DELETE o
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN outbox AS o ON o.run_id = CAST(wanted.id AS BINARY);
 
 -- look_ready --
@@ -279,8 +282,8 @@ UNION
 SELECT EXISTS (
     SELECT 1
     FROM JSON_TABLE(?1, '$[*]' COLUMNS (
-            queue VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]',
-            fingerprint VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[1]')) AS q
+            queue VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
+            fingerprint VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[1]')) AS q
     STRAIGHT_JOIN outbox AS o FORCE INDEX (outbox_ready)
         ON o.queue = UNHEX(q.queue) AND o.alone = 1
        AND (o.fingerprint IS NULL OR o.fingerprint = CAST(q.fingerprint AS BINARY)));
@@ -304,7 +307,7 @@ WHERE r.held_by = ?2 AND r.namespace = ?1;
 
 -- held_by_many --
 SELECT r.id
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN run AS r FORCE INDEX (run_held) ON r.held_by = CAST(wanted.id AS BINARY)
 LIMIT ?2;
 
@@ -342,7 +345,7 @@ SELECT ?1, ?2, COUNT(*) + 1, ?3, ?4 FROM decision WHERE run_id = ?1 AND attempt 
 -- load_decisions --
 SELECT d.run_id, d.decision
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (
-        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
+        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
         attempt INT PATH '$[1]')) AS wanted
 STRAIGHT_JOIN decision AS d
     ON d.run_id = CAST(wanted.run_id AS BINARY) AND d.attempt = wanted.attempt
@@ -398,7 +401,7 @@ WHERE status = 'alive'
 ORDER BY incarnation FOR UPDATE;
 
 -- lose_workers --
-UPDATE JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS lost
+UPDATE JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS lost
 STRAIGHT_JOIN worker AS w ON w.incarnation = CAST(lost.id AS BINARY)
 SET w.status = 'lost', w.suspect_since = NULL;
 
@@ -428,9 +431,9 @@ ON DUPLICATE KEY UPDATE fingerprint = VALUES(fingerprint), spec = VALUES(spec),
 -- retarget_outbox --
 -- What was offered to one source alone is offered to the newest: the other may be gone.
 UPDATE JSON_TABLE(?2, '$[*]' COLUMNS (
-        workflow VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
-        version VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[1]',
-        fingerprint VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[2]')) AS s
+        workflow VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[0]',
+        version VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[1]',
+        fingerprint VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[2]')) AS s
 STRAIGHT_JOIN outbox AS o FORCE INDEX (outbox_offered)
     ON o.namespace = ?1 AND o.workflow = CAST(s.workflow AS BINARY)
    AND o.version = CAST(s.version AS BINARY)
@@ -488,45 +491,45 @@ LIMIT ?3;
 
 -- delete_run_payload --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN run_payload AS d ON d.run_id = CAST(wanted.id AS BINARY);
 
 -- delete_run_entry --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN entry AS d ON d.run_id = CAST(wanted.id AS BINARY);
 
 -- delete_run_attempt --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN task_attempt AS d ON d.run_id = CAST(wanted.id AS BINARY);
 
 -- delete_run_fact --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN fact AS d FORCE INDEX (fact_open) ON d.run_id = CAST(wanted.id AS BINARY);
 
 -- delete_run_child --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN child AS d ON d.parent_id = CAST(wanted.id AS BINARY);
 
 -- delete_run_transition --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN transition AS d ON d.run_id = CAST(wanted.id AS BINARY);
 
 -- delete_run_decision --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN decision AS d ON d.run_id = CAST(wanted.id AS BINARY);
 
 -- delete_run_divergence --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN divergence AS d ON d.run_id = CAST(wanted.id AS BINARY);
 
 -- delete_run --
 DELETE d
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN run AS d ON d.id = CAST(wanted.id AS BINARY);

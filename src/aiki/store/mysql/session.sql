@@ -48,7 +48,7 @@ DELETE FROM announced WHERE incarnation = ?1;
 -- free_presences --
 -- A lock is known to the server where it was taken alone.
 SELECT a.incarnation
-FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
 STRAIGHT_JOIN announced AS a ON a.incarnation = CAST(wanted.id AS BINARY)
 WHERE a.server = CONCAT(@@hostname, ':', @@port)
   AND IS_FREE_LOCK(CONCAT('aiki ', LEFT(SHA2(CONCAT(DATABASE(), ' ', a.incarnation), 256), 40)));

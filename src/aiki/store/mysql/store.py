@@ -15,7 +15,7 @@ from aiki.store.mysql.pool import Pool
 from aiki.store.mysql.presence import Holder, Judge
 from aiki.store.mysql.run_verbs import Latest
 from aiki.store.mysql.statements import Counts, Statements
-from aiki.store.mysql.trouble import DRIVER_ERRORS, Retries, Trouble, trouble_of
+from aiki.store.mysql.trouble import DRIVER_ERRORS, Retries, Trouble, check_values, trouble_of
 from aiki.store.mysql.work_verbs import MySqlTransaction
 from aiki.store.protocol import ALL_NEWS, News
 
@@ -129,6 +129,7 @@ class MySqlStore:
                 await statements.commit()
             except BaseException as error:
                 trouble = await self._give_back(pool, statements, error)
+                check_values(error)
                 if trouble is None:
                     raise
                 # Nobody knows whether a COMMIT was obeyed whose answer did not come.
@@ -163,7 +164,9 @@ class MySqlStore:
                 if begin is not None:
                     await statements.commit()
             except BaseException as error:
-                if await self._give_back(pool, statements, error) is None:
+                trouble = await self._give_back(pool, statements, error)
+                check_values(error)
+                if trouble is None:
                     raise
                 await retries.pause(error)
             else:

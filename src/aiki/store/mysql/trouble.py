@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import enum
 
-from asyncmy.errors import InterfaceError, InternalError, MySQLError
+from asyncmy.errors import DataError, InterfaceError, InternalError, MySQLError
 
 from aiki.clock import SYSTEM, jitter
-from aiki.errors import StoreUnavailable
+from aiki.errors import InvalidRequest, StoreUnavailable
 
 _TRIES = 6
 _RACES = 3
@@ -66,6 +66,14 @@ def trouble_of(error: BaseException) -> Trouble:
         lost = lost and number_of(error) < _LEAST_OF_SERVER
         return Trouble.LOST if lost else Trouble.OURS
     return Trouble.LOST if isinstance(error, OSError) else Trouble.OURS
+
+
+def check_values(error: BaseException) -> None:
+    """Raise `InvalidRequest` for a value that MySQL cannot keep: a number too large, a surrogate."""
+    if isinstance(error, DataError | UnicodeEncodeError):
+        raise InvalidRequest(
+            f"a value of the request cannot be stored: {describe(error)}"
+        ) from error
 
 
 def is_unavailable(error: BaseException) -> bool:

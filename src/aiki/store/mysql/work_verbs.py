@@ -252,7 +252,7 @@ class MySqlTransaction(MemoVerbs):
                 run_id=row[2],
                 reason=row[3],
                 at=row[4],
-                detail=row[5].decode(),
+                detail=row[5],
             )
             for row in await self._rows("list_dead_letters", namespace, limit)
         ]

@@ -1,8 +1,8 @@
 -- Runs, their records, the work that is ready, and who works.
 --
--- Texts are VARBINARY, so that they compare by their bytes: 200 for ids, 800 for names of at most
--- 200 characters, 1200 for what is made of a name and a hash. Every statement may be executed
--- again: the server commits each by itself.
+-- Texts are VARBINARY, so that they compare by their bytes: 200 for ids that Aiki makes, 800 for
+-- names of at most 200 characters, 1200 for what is made of a name and a hash; those that are only
+-- looked at are LONGTEXT. Every statement may be executed again: the server commits each by itself.
 
 -- clock --
 CREATE TABLE IF NOT EXISTS clock (
@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS namespace (
     name VARBINARY(800) PRIMARY KEY,
     created_at BIGINT NOT NULL,
     retention_ms BIGINT
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- workflow_version --
 CREATE TABLE IF NOT EXISTS workflow_version (
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS workflow_version (
     first_seen_at BIGINT NOT NULL,
     last_seen_at BIGINT NOT NULL,
     PRIMARY KEY (namespace, name, version)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- run --
 -- What other databases index in part has a column here that is NULL, or the same, for all others.
@@ -51,8 +51,8 @@ CREATE TABLE IF NOT EXISTS run (
     revision INT NOT NULL,
     attempt INT NOT NULL,
     epoch INT NOT NULL,
-    holder VARBINARY(200),
-    claim_id VARBINARY(200),
+    holder VARBINARY(800),
+    claim_id VARBINARY(800),
     losses INT NOT NULL,
     alone_losses INT NOT NULL,
     pause_requested BOOLEAN NOT NULL,
@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS run (
     command_id VARBINARY(800),
     fingerprint VARBINARY(200),
     wake_at BIGINT,
-    held_by VARBINARY(200) AS (CASE WHEN status = 'running' THEN COALESCE(holder, '') END) STORED,
+    held_by VARBINARY(800) AS (CASE WHEN status = 'running' THEN COALESCE(holder, '') END) STORED,
     diverged_workflow VARBINARY(800) AS (CASE WHEN status = 'diverged' THEN workflow END) STORED,
     phase TINYINT AS (CASE WHEN status IN ('failed', 'cancelled') THEN 1
                            WHEN ended_at IS NULL THEN 0 ELSE 2 END) STORED,
@@ -80,7 +80,7 @@ CREATE TABLE IF NOT EXISTS run (
     KEY run_workflow (namespace, workflow, id),
     KEY run_phase (namespace, phase, id),
     KEY run_parent (parent_id, id)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- run_payload --
 CREATE TABLE IF NOT EXISTS run_payload (
@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS run_payload (
     kind VARBINARY(20) NOT NULL,
     value LONGBLOB NOT NULL,
     PRIMARY KEY (run_id, kind)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- outbox --
 -- A queue's four names would be too long for an index: it has their hash. The greatest priority is
@@ -112,7 +112,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     KEY outbox_ready (queue, alone, urgency, ready_at, run_id),
     KEY outbox_offered (namespace, workflow, version),
     KEY outbox_stale (ready_at)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- entry --
 CREATE TABLE IF NOT EXISTS entry (
@@ -133,7 +133,7 @@ CREATE TABLE IF NOT EXISTS entry (
     epoch INT NOT NULL,
     arguments LONGBLOB,
     PRIMARY KEY (run_id, attempt, number)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- task_attempt --
 CREATE TABLE IF NOT EXISTS task_attempt (
@@ -151,7 +151,7 @@ CREATE TABLE IF NOT EXISTS task_attempt (
     epoch INT NOT NULL,
     at_most_once BOOLEAN NOT NULL,
     PRIMARY KEY (run_id, attempt, address, ordinal, number)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- wait --
 CREATE TABLE IF NOT EXISTS wait (
@@ -160,7 +160,7 @@ CREATE TABLE IF NOT EXISTS wait (
     name VARBINARY(1200) NOT NULL,
     due_at BIGINT,
     PRIMARY KEY (run_id, kind, name)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- fact --
 CREATE TABLE IF NOT EXISTS fact (
@@ -176,7 +176,7 @@ CREATE TABLE IF NOT EXISTS fact (
     consumed_attempt INT,
     UNIQUE KEY fact_key (run_id, name, `key`),
     KEY fact_open (run_id, consumed_by, at)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- child --
 CREATE TABLE IF NOT EXISTS child (
@@ -185,7 +185,7 @@ CREATE TABLE IF NOT EXISTS child (
     `key` VARBINARY(1200) NOT NULL,
     child_id VARBINARY(200) NOT NULL,
     PRIMARY KEY (parent_id, parent_attempt, `key`)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- transition --
 CREATE TABLE IF NOT EXISTS transition (
@@ -196,10 +196,10 @@ CREATE TABLE IF NOT EXISTS transition (
     at BIGINT NOT NULL,
     attempt INT NOT NULL,
     epoch INT NOT NULL,
-    worker VARBINARY(200),
+    worker VARBINARY(800),
     PRIMARY KEY (run_id, revision),
     KEY transition_at (at)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- decision --
 CREATE TABLE IF NOT EXISTS decision (
@@ -209,7 +209,7 @@ CREATE TABLE IF NOT EXISTS decision (
     decision LONGBLOB NOT NULL,
     at BIGINT NOT NULL,
     PRIMARY KEY (run_id, attempt, sequence)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- divergence --
 CREATE TABLE IF NOT EXISTS divergence (
@@ -218,11 +218,11 @@ CREATE TABLE IF NOT EXISTS divergence (
     at BIGINT NOT NULL,
     divergence LONGBLOB NOT NULL,
     PRIMARY KEY (run_id, fingerprint)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- worker --
 CREATE TABLE IF NOT EXISTS worker (
-    incarnation VARBINARY(200) PRIMARY KEY,
+    incarnation VARBINARY(800) PRIMARY KEY,
     namespace VARBINARY(800) NOT NULL,
     name VARBINARY(800) NOT NULL,
     status VARBINARY(20) NOT NULL,
@@ -237,16 +237,16 @@ CREATE TABLE IF NOT EXISTS worker (
     suspect_since BIGINT,
     KEY worker_alive (status),
     KEY worker_namespace (namespace)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- announced --
 -- Incarnations whose process holds, or held, a named lock on this server: only these can be known
 -- to be dead.
 CREATE TABLE IF NOT EXISTS announced (
-    incarnation VARBINARY(200) PRIMARY KEY,
+    incarnation VARBINARY(800) PRIMARY KEY,
     server VARBINARY(800) NOT NULL,
     at BIGINT NOT NULL
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- dead_letter --
 CREATE TABLE IF NOT EXISTS dead_letter (
@@ -255,9 +255,9 @@ CREATE TABLE IF NOT EXISTS dead_letter (
     run_id VARBINARY(200),
     reason VARBINARY(800) NOT NULL,
     at BIGINT NOT NULL,
-    detail LONGBLOB NOT NULL,
+    detail LONGTEXT NOT NULL,
     KEY dead_letter_newest (namespace, id)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- answer --
 CREATE TABLE IF NOT EXISTS answer (
@@ -267,7 +267,7 @@ CREATE TABLE IF NOT EXISTS answer (
     answer LONGBLOB NOT NULL,
     PRIMARY KEY (namespace, command_id),
     KEY answer_at (at)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- audit --
 CREATE TABLE IF NOT EXISTS audit (
@@ -277,8 +277,8 @@ CREATE TABLE IF NOT EXISTS audit (
     principal VARBINARY(800) NOT NULL,
     operation VARBINARY(200) NOT NULL,
     object_id VARBINARY(2000) NOT NULL,
-    detail LONGBLOB NOT NULL
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+    detail LONGTEXT NOT NULL
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 -- transition_is_append_only --
 DROP TRIGGER IF EXISTS transition_is_append_only;
