@@ -103,8 +103,9 @@ async def served(path: Path, **settings: Any) -> AsyncIterator[Served]:
 class Caller:
     """A client that knows nothing but the messages."""
 
-    def __init__(self, server: Served, **metadata: str) -> None:
-        self._channel = grpc.aio.insecure_channel(server.grpc.address)
+    def __init__(self, server: Served, *, port: int | None = None, **metadata: str) -> None:
+        address = server.grpc.address if port is None else f"127.0.0.1:{port}"
+        self._channel = grpc.aio.insecure_channel(address)
         self._metadata: Metadata = tuple(
             (name.replace("_", "-"), value) for name, value in metadata.items()
         )

@@ -34,7 +34,7 @@ class GrpcClientSettings(NamedTuple):
     """A call is answered within this; one that waits at the server has this on top of its wait."""
     max_message_bytes: int = 16 * 1024 * 1024
     """Of a request; what is larger is refused before it is sent."""
-    keepalive_interval_ms: int = 20_000
+    keepalive_interval_ms: int = 10_000
     """How often a connection that is still is asked for a sign of life."""
     keepalive_timeout_ms: int = 5_000
     """After how long without that sign it is taken for broken."""
@@ -158,6 +158,8 @@ def _options(settings: GrpcClientSettings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", -1),
         ("grpc.keepalive_time_ms", settings.keepalive_interval_ms),
         ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_ms),
+        # The keepalive time-out alone does not end a connection: that of its ping does.
+        ("grpc.http2.ping_timeout_ms", settings.keepalive_timeout_ms),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 3_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),

@@ -36,9 +36,9 @@ class GrpcSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: Count = 10_000
     """Workers with an open session."""
 
-    keepalive_interval_ms: Milliseconds = 20_000
+    keepalive_interval_ms: Milliseconds = 10_000
     """How often a connection that is still is asked for a sign of life."""
-    keepalive_timeout_ms: Milliseconds = 10_000
+    keepalive_timeout_ms: Milliseconds = 5_000
     """After how long without that sign it is taken for broken."""
 
     session_credits: Count = 8
