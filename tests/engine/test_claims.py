@@ -172,8 +172,9 @@ async def test_a_repeated_claim_that_may_wait_gets_what_it_was_granted(ring: Rin
     await ring.worker()
     started = await ring.start()
     claim = claim_of(wait_ms=60_000)
-    assert ids_of(await ring.call(claim)) == [started]
-    assert ids_of(await ring.call(claim)) == [started]
+    for _ in range(2):
+        granted = await ring.call(claim)
+        assert ids_of(granted) == [started]
 
 
 async def test_a_claim_that_waits_writes_nothing(ring: Ring) -> None:

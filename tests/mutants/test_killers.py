@@ -153,7 +153,7 @@ async def test_waiting_for_a_run_that_has_ended_is_answered_at_once(ring: Ring) 
 
 
 async def test_a_transaction_holds_the_write_lock_although_it_only_read_so_far(ring: Ring) -> None:
-    other = sqlite3.connect(ring.store.path, isolation_level=None, timeout=0)
+    other = sqlite3.connect(ring.path, isolation_level=None, timeout=0)
 
     async def work(tx: Transaction) -> None:
         await tx.load_runs(["none"])

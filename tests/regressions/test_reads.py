@@ -27,5 +27,5 @@ async def test_who_waits_for_a_result_hears_of_a_database_that_is_damaged(app: A
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app.engine.store, "glance", fail)
-        with pytest.raises(ServiceError, match="malformed|its log says more"):
+        with pytest.raises(ServiceError, match=r"malformed|its log says more"):
             await api.call(GetRun(id=handle.id, wait_ms=30_000))

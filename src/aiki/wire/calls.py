@@ -12,12 +12,9 @@ from typing import Any, get_args
 
 import msgspec
 
-import aiki.operations.bulk
-import aiki.operations.catalog
-import aiki.operations.runs
-import aiki.operations.work  # noqa: F401  (registers its operations, as those above do)
 from aiki import errors
 from aiki.errors import AikiError, InvalidRequest, ServiceError, UsageError
+from aiki.operations import bulk, catalog, runs, work
 from aiki.operations.base import OPERATIONS, Operation
 
 MEDIA_TYPE = "application/msgpack"
@@ -27,6 +24,9 @@ VERSION_HEADER = "Aiki-Version"
 NAMESPACE_HEADER = "Aiki-Namespace"
 CALLS_IN_ONE = 1_000
 """Operations in one message."""
+
+MODULES = (runs, bulk, work, catalog)
+"""Those that hold operations: each is registered when its module is imported."""
 
 Answer = tuple[Any, BaseException | None]
 _encode = msgspec.msgpack.Encoder().encode
