@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,11 +57,19 @@ class FrozenClock:
 
 
 @contextmanager
-def frozen_sqlite() -> Iterator[None]:
-    """SQLite's clock stands still, and no file is looked at for what others committed."""
+def frozen_clock(kind: str) -> Iterator[None]:
+    """The clock stands still; PostgreSQL's is in the database, where `Look.freeze` stops it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_verbs, "SYSTEM", FrozenClock())
-        patch.setattr(SqliteStore, "SIGNAL_MS", (60_000, 60_000))
+        if kind == "sqlite":
+            patch.setattr(run_verbs, "SYSTEM", FrozenClock())
+            # No file is looked at for what others committed.
+            patch.setattr(SqliteStore, "SIGNAL_MS", (60_000, 60_000))
+        elif kind == "mysql":
+            from aiki.store.mysql import connection
+            from aiki.store.mysql.template import Template
+
+            now = f"SELECT {FROZEN} + offset_ms FROM clock WHERE one = 1"
+            patch.setitem(connection.TEMPLATES, "now", Template(now))
         yield
 
 
@@ -91,7 +100,7 @@ class SqliteLook:
         return self._connection.execute(sql).fetchall()
 
     def freeze(self) -> None:
-        """`frozen_sqlite` has done it."""
+        """`frozen_clock` has done it."""
 
     def close(self) -> None:
         self._connection.close()
@@ -124,9 +133,32 @@ class PostgresLook:
         self._loop.run_until_complete(self._connection.close())
 
 
+class MySqlLook:
+    """Reads a database of MySQL or MariaDB."""
+
+    now = "(SELECT FLOOR(UNIX_TIMESTAMP(NOW(6)) * 1000) + offset_ms FROM clock)"
+
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
+        from aiki.store.mysql.connection import connect
+
+        self._loop = loop
+        self._connection = loop.run_until_complete(connect(url))
+
+    def rows(self, sql: str) -> Rows:
+        sql = re.sub(r"\bkey\b", "`key`", sql)
+        found = self._loop.run_until_complete(self._connection.send(sql.encode(), 30))
+        return list(found[0])
+
+    def freeze(self) -> None:
+        self.now = f"(SELECT {FROZEN} + offset_ms FROM clock)"
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._connection.close())
+
+
 def look_at(path: Path, loop: asyncio.AbstractEventLoop) -> Look:
     """A look into the database that stands for this path."""
     if databases.KIND == "sqlite":
         return SqliteLook(path)
-    assert databases.KIND == "postgresql", "no look is written for this store yet"
-    return PostgresLook(databases.url_of(path), loop)
+    kind = PostgresLook if databases.KIND == "postgresql" else MySqlLook
+    return kind(databases.url_of(path), loop)

@@ -21,7 +21,7 @@ from aiki import failpoints
 from tests.differential import steps
 from tests.differential.pair import COVERED, PLACES, Pair, choose
 from tests.differential.reporting import report
-from tests.differential.stores import each_kind, frozen_sqlite, kinds, using
+from tests.differential.stores import each_kind, frozen_clock, kinds, using
 
 EXAMPLES = int(os.environ.get("AIKI_TEST_EXAMPLES", "25"))
 SLOWER = 5
@@ -39,7 +39,7 @@ ACTIONS = (
 def live(kind: str, number: int, *, engines: int = 1, faults: float = 0.0) -> None:
     """One example: a whole life of a database, chosen by its number."""
     folder = Path(tempfile.mkdtemp(prefix="aiki-"))
-    with using(kind, faults), frozen_sqlite():
+    with using(kind, faults), frozen_clock(kind):
         pair = Pair(folder / "a.db", random.Random(number), engines, crashes=not faults)
         try:
             for worker in steps.WORKERS:
