@@ -205,6 +205,22 @@ async def test_a_run_that_becomes_ready_while_a_claim_begins_to_wait_is_given(ri
 # What a claim brings
 
 
+async def test_a_claim_brings_no_more_than_its_bound_and_the_rest_is_loaded(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiki.engine.claims.CLAIM_BYTES", 250)
+    await ring.worker()
+    text = b'"' + b"x" * 98 + b'"'
+    ids = [await ring.start(input=text) for _ in range(4)]
+    runs = await ring.claim()
+    assert [(run.id, run.input) for run in runs] == [
+        (ids[0], text), (ids[1], text), (ids[2], None), (ids[3], None)
+    ]  # fmt: skip
+    assert [run.memo is None for run in runs] == [False, False, True, True]
+    loaded = await ring.call(LoadMemo(run_id=ids[3], epoch=runs[3].epoch))
+    assert loaded.input == text
+
+
 async def test_a_claim_brings_all_that_is_recorded(ring: Ring) -> None:
     run = await ring.running(input=b'{"n": 1}', reference_id="order-1")
     recorded = (entry(1), entry(2, value=None, failure=FAILURE))

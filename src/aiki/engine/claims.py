@@ -17,6 +17,8 @@ from aiki.operations.work import ClaimedRun, ClaimRuns, Claims, LoadMemo, Memo
 from aiki.store.protocol import RunAttempt, Transaction
 
 PAGE_BYTES = 1024 * 1024
+CLAIM_BYTES = 32 * 1024 * 1024
+"""Inputs and records that one claim brings along."""
 _PAGE_ENTRIES = 2_000
 
 
@@ -148,6 +150,7 @@ async def _granted(
     memos = await _memos(tx, [of for of in known if of[0] not in resident])
     versions = await _memo_versions(tx, known) if known else {}
     empty = Memo()
+    _leave_to_load(inputs, memos, resident)
     return tuple(
         _claimed(
             run,
@@ -159,6 +162,17 @@ async def _granted(
         )
         for run in runs
     )
+
+
+def _leave_to_load(inputs: dict[str, bytes], memos: dict[str, Memo], resident: set[str]) -> None:
+    """What would make the answer too large is left out: the worker loads it, run by run."""
+    size = 0
+    for run_id in list(inputs):
+        entries = memos[run_id].entries if run_id in memos else ()
+        size += len(inputs[run_id]) + sum(len(entry.value or b"") for entry in entries)
+        if size > CLAIM_BYTES:
+            del inputs[run_id]
+            resident.add(run_id)
 
 
 def _claimed(run: Run, **details: object) -> ClaimedRun:
