@@ -266,17 +266,23 @@ STRAIGHT_JOIN outbox AS o ON o.run_id = CAST(wanted.id AS BINARY);
 -- look_ready --
 -- The first of one queue, and the first of those that this source advanced last or nobody did,
 -- looked for among the first thousand. Nothing is locked.
-(SELECT front.run_id, front.priority, front.ready_at, 0 FROM (
-    SELECT run_id, priority, ready_at, prefers FROM outbox FORCE INDEX (outbox_ready)
+(SELECT front.urgency, 0, front.ready_at, front.run_id FROM (
+    SELECT urgency, ready_at, run_id, prefers FROM outbox FORCE INDEX (outbox_ready)
     WHERE queue = ?1 AND alone = ?2 AND (fingerprint IS NULL OR fingerprint = ?3)
     ORDER BY urgency, ready_at, run_id LIMIT 1000) AS front
  WHERE front.prefers IS NULL OR front.prefers = ?3
  LIMIT ?4)
 UNION
-(SELECT run_id, priority, ready_at, prefers IS NOT NULL AND prefers <> ?3
+(SELECT urgency, prefers IS NOT NULL AND prefers <> ?3, ready_at, run_id
  FROM outbox FORCE INDEX (outbox_ready)
  WHERE queue = ?1 AND alone = ?2 AND (fingerprint IS NULL OR fingerprint = ?3)
  ORDER BY urgency, ready_at, run_id LIMIT ?4);
+
+-- peek_ready --
+-- As `look_ready`, for those who only look.
+SELECT urgency, 0, ready_at, run_id FROM outbox FORCE INDEX (outbox_ready)
+WHERE queue = ?1 AND alone = ?2 AND (fingerprint IS NULL OR fingerprint = ?3)
+ORDER BY urgency, ready_at, run_id LIMIT ?4;
 
 -- any_alone --
 SELECT EXISTS (

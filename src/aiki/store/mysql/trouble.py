@@ -69,7 +69,7 @@ def trouble_of(error: BaseException) -> Trouble:
 
 
 def check_values(error: BaseException) -> None:
-    """Raise `InvalidRequest` for a value that MySQL cannot keep: a number too large, a surrogate."""
+    """Raise `InvalidRequest` for what MySQL cannot keep: a number too large, a surrogate."""
     if isinstance(error, DataError | UnicodeEncodeError):
         raise InvalidRequest(
             f"a value of the request cannot be stored: {describe(error)}"

@@ -50,10 +50,10 @@ class MySqlTransaction(MemoVerbs):
     ) -> list[str]:
         queues = rows.queues(namespace, offers, shards)
         if not self._writing:
-            return (await self._look(queues, alone, limit)).ids[:limit]
+            return (await self._look("peek_ready", queues, alone, limit)).ids[:limit]
         depth = 2 * limit + _SPARE
         while True:
-            seen = await self._look(queues, alone, depth)
+            seen = await self._look("look_ready", queues, alone, depth)
             picked = await self._lock_ready(seen.ids, limit)
             if len(picked) >= limit or seen.is_all:
                 break
@@ -62,19 +62,17 @@ class MySqlTransaction(MemoVerbs):
         self._picked = picked
         return list(picked)
 
-    async def _look(self, queues: Sequence[tuple[bytes, str]], alone: bool, depth: int) -> _Seen:
+    async def _look(
+        self, name: str, queues: Sequence[tuple[bytes, str]], alone: bool, depth: int
+    ) -> _Seen:
         """Each queue is read in its own order, so that one's length does not cost another."""
         if not queues:
             return _Seen([], is_all=True)
         fronts = await self._statements.all_rows(
-            *(("look_ready", (queue, alone, source, depth)) for queue, source in queues)
+            *((name, (queue, alone, source, depth)) for queue, source in queues)
         )
-        merged = sorted(
-            (-priority, of_another, ready_at, run_id)
-            for front in fronts
-            for run_id, priority, ready_at, of_another in front
-        )
-        ids = list(dict.fromkeys(row[3] for row in merged))
+        merged = sorted(row for front in fronts for row in front)
+        ids = list(dict.fromkeys(row[-1] for row in merged))
         return _Seen(ids, is_all=all(len(front) < depth for front in fronts))
 
     async def _lock_ready(self, ids: Sequence[str], limit: int) -> dict[str, Run]:

@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS run_payload (
 
 -- outbox --
 -- A queue's four names would be too long for an index: it has their hash. The greatest priority is
--- the least urgency, so that the index is read in its own order.
+-- the least urgency, so that the index is read in its own order; claims read nothing else.
 CREATE TABLE IF NOT EXISTS outbox (
     run_id VARBINARY(200) PRIMARY KEY,
     namespace VARBINARY(800) NOT NULL,
@@ -109,7 +109,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     publications INT NOT NULL DEFAULT 0,
     queue BINARY(32) NOT NULL,
     urgency INT AS (-priority) STORED,
-    KEY outbox_ready (queue, alone, urgency, ready_at, run_id),
+    KEY outbox_ready (queue, alone, urgency, ready_at, run_id, fingerprint, prefers),
     KEY outbox_offered (namespace, workflow, version),
     KEY outbox_stale (ready_at)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
