@@ -1,7 +1,7 @@
 """Finished runs in large numbers, made inside the database: with payloads, records and letters.
 
-For ten of them there is one that is ready, and that no worker serves. Two namespaces hold them, and one in twenty is unlike the others, so that every filter has something
-to find and much to pass over.
+For ten of them there is one that is ready, and that no worker serves. Two namespaces hold them, and
+one in twenty is unlike the others, so that every filter has something to find and much to pass over.
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ DIALECTS: dict[str, dict[str, str]] = {
     "sqlite": {
         "id": "printf('0{prefix}000000-0000-7000-8000-%012d', n)",
         "bytes": "X'7B7D'",
-        "begin": "",
     },
     "postgresql": {
         "id": "'0{prefix}000000-0000-7000-8000-' || lpad(n::text, 12, '0')",
         "bytes": "'{{}}'::bytea",
-        "begin": "",
     },
     "mysql": {
         "id": "concat('0{prefix}000000-0000-7000-8000-', lpad(n, 12, '0'))",
         "bytes": "X'7B7D'",
-        "begin": "",
     },
 }
 FIRST_INSTANT = SYSTEM.wall() - 3_600_000
@@ -63,8 +60,8 @@ SELECT {ready}, 'default', 'unserved', '1.0', '', 0, NULL, NULL, 0, 'd', {bytes}
 FROM {numbers} WHERE n % 10 = 0"""
 _OTHERS = (
     """INSERT INTO outbox (run_id, namespace, workflow, version, shard, priority, ready_at, alone,
-        fingerprint, prefers)
-    SELECT {ready}, 'default', 'unserved', '1.0', '', 0, {first} + n, FALSE, NULL, NULL
+        fingerprint, prefers{queue_column})
+    SELECT {ready}, 'default', 'unserved', '1.0', '', 0, {first} + n, FALSE, NULL, NULL{queue}
     FROM {numbers} WHERE n % 10 = 0""",
     """INSERT INTO run_payload (run_id, kind, value) SELECT {id}, 'input', {bytes}
     FROM {numbers}""",
@@ -118,6 +115,9 @@ def statements(kind: str, low: int, high: int, now: int) -> list[str]:
         "first": str(FIRST_INSTANT),
         "now": str(now),
         "key": "`key`" if kind == "mysql" else "key",
+        # Claims find a queue by the hash of its names; of this one nobody makes it.
+        "queue_column": ", queue" if kind == "mysql" else "",
+        "queue": f", X'{'00' * 32}'" if kind == "mysql" else "",
         "numbers": _NUMBERS.replace("{low}", str(low)).replace("{high}", str(high)),
     }
     return [sql.format(**fields) for sql in (_RUN, _READY, *_OTHERS)]

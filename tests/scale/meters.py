@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
+
 from aiki.model.audit import Principal
 from tests.engine.support import Ring
 from tests.support import databases
@@ -115,18 +117,74 @@ class PostgresMeter:
         await self._connection.close()
 
 
+class MySqlMeter:
+    """Counts rows that were read, as sessions tell it before they end."""
+
+    def __init__(self, path: Path, connection: Any) -> None:
+        from aiki.store.mysql.connection import Connection
+
+        self._path = path
+        self._connection = connection
+        self._rows = 0
+        self._patch = pytest.MonkeyPatch()
+        close = Connection.close
+
+        async def told(session: Connection) -> None:
+            if session is not connection:
+                self._rows += await _rows_read(session)
+            await close(session)
+
+        self._patch.setattr(Connection, "close", told)
+
+    async def measure(self, question: Question) -> int:
+        ring = await open_ring(self._path)
+        self._rows = 0
+        await question(ring)
+        await ring.engine.stop()
+        return self._rows
+
+    async def execute(self, sql: str) -> None:
+        await self._connection.send(sql.encode(), 600)
+
+    async def settle(self) -> None:
+        for (table,) in (await self._connection.send(b"SHOW TABLES"))[0]:
+            await self._connection.send(f"ANALYZE TABLE {table}".encode(), 600)
+
+    async def close(self) -> None:
+        self._patch.undo()
+        await self._connection.close()
+
+
+async def _rows_read(session: Any) -> int:
+    found = await session.send(
+        b"SHOW SESSION STATUS WHERE Variable_name LIKE 'Handler_read%'"
+        b" OR Variable_name = 'Handler_icp_attempts'"
+    )
+    return sum(int(value) for _, value in found[0])
+
+
 async def open_meter(path: Path) -> Meter:
     """The meter of the database that stands for this path."""
     ring = await open_ring(path)
     if databases.KIND == "sqlite":
         return SqliteMeter(ring)
     await ring.engine.stop()
-    assert databases.KIND == "postgresql", "no meter is written for this store yet"
-    from aiki.store.postgres.connection import connect
+    url = databases.url_of(path)
+    if databases.KIND == "postgresql":
+        from aiki.store.postgres.connection import connect
 
-    connection = await connect(databases.url_of(path))
-    await connection.execute("SET statement_timeout = 0")
-    return PostgresMeter(path, connection)
+        connection = await connect(url)
+        await connection.execute("SET statement_timeout = 0")
+        return PostgresMeter(path, connection)
+    return MySqlMeter(path, await mysql_filler(url))
+
+
+async def mysql_filler(url: str) -> Any:
+    """A session that may take its time."""
+    from aiki.store.mysql.address import Address
+    from aiki.store.mysql.connection import Purpose, open_connection
+
+    return await open_connection(Address.parse(url), Purpose.WRITE, statement_seconds=0)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
