@@ -1,7 +1,7 @@
 """Finished runs in large numbers, made inside the database: with payloads, records and letters.
 
 For ten of them there is one that is ready, and that no worker serves. Two namespaces hold them, and
-one in twenty is unlike the others, so that every filter has something to find and much to pass over.
+one in twenty is unlike the others, so that every filter has something to find, and much to pass.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ DIALECTS: dict[str, dict[str, str]] = {
 FIRST_INSTANT = SYSTEM.wall() - 3_600_000
 """When the oldest run was created; each next one a millisecond later. None is to be deleted yet."""
 
-_NUMBERS = """(
-    SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d + 100000 * g.d AS n
-    FROM {digits} AS a, {digits} AS b, {digits} AS c, {digits} AS e, {digits} AS f, {digits} AS g
-    WHERE a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d + 100000 * g.d
-          BETWEEN {low} AND {high}) AS numbers""".replace(
-    "{digits}", "(" + " UNION ALL ".join(f"SELECT {d} AS d" for d in range(10)) + ")"
+BATCH = 100_000
+_DIGITS = "(" + " UNION ALL ".join(f"SELECT {d} AS d" for d in range(10)) + ")"
+_PLACES = "abcef"
+_SUM = " + ".join(f"{10**power} * {place}.d" for power, place in enumerate(_PLACES))
+_NUMBERS = (
+    f"(SELECT {{low}} + {_SUM} AS n FROM "
+    + ", ".join(f"{_DIGITS} AS {place}" for place in _PLACES)
+    + f" WHERE {_SUM} <= {{high}} - {{low}}) AS numbers"
 )
 
 # What is rare stands at the old end: a list that begins with the newest has all others before it.
@@ -124,7 +126,7 @@ def statements(kind: str, low: int, high: int, now: int) -> list[str]:
 
 
 def fill(kind: str, execute: Callable[[str], object], low: int, high: int, now: int) -> None:
-    """Make the runs from `low` to `high`, fifty thousand at a time."""
-    for start in range(low, high + 1, 50_000):
-        for sql in statements(kind, start, min(high, start + 49_999), now):
+    """Make the runs from `low` to `high`, a batch at a time."""
+    for start in range(low, high + 1, BATCH):
+        for sql in statements(kind, start, min(high, start + BATCH - 1), now):
             execute(sql)
