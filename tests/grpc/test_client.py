@@ -15,12 +15,13 @@ from aiki.errors import (
     InvalidRequest,
     LimitExceeded,
     NotFound,
+    ServerBusy,
     ServerUnreachable,
     Unauthorized,
 )
 from aiki.ids import new_id
 from aiki.operations.catalog import GetNamespace, ListWorkers
-from aiki.operations.runs import CancelRun, GetRun, SendEvent, StartRuns
+from aiki.operations.runs import CancelRun, GetRun, ListRuns, SendEvent, StartRuns
 from aiki.operations.work import (
     Completed,
     Heartbeat,
@@ -74,6 +75,27 @@ async def test_an_error_over_the_session_too(server: Served) -> None:
     incarnation = await working(api)
     with pytest.raises(InvalidRequest, match="limit=0"):
         await api.call(claim_of(incarnation, limit=0))
+
+
+async def test_servers_that_are_only_busy_are_worth_waiting_for(tmp_path: Path) -> None:
+    async with served(tmp_path / "a.db", max_waiting=1) as server:
+        api = await server.api(DEAD)
+        run_id = await server.start()
+        waiting = asyncio.ensure_future(api.call(GetRun(id=run_id, wait_ms=20_000)))
+        await holds(lambda: len(server.engine.runs))
+        with pytest.raises(ServerBusy) as busy:
+            await api.call(GetRun(id=run_id, wait_ms=20_000))
+        assert busy.value.retry_after_seconds == 1.0
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
+async def test_an_answer_may_be_larger_than_a_request(tmp_path: Path) -> None:
+    async with served(tmp_path / "a.db", max_message_bytes=10_000) as server:
+        api = await server.api()
+        for number in range(200):
+            await server.start(reference_id=f"order-{number}")
+        assert len((await api.call(ListRuns(limit=200))).runs) == 200
 
 
 async def test_no_server_is_a_service_error(server: Served) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -42,8 +43,6 @@ def make_certificate(folder: Path) -> tuple[str, str]:
 
 async def ask(server: Served, scheme: str, roots: str) -> subprocess.CompletedProcess[str]:
     """Ask from another process: the roots are read once in each."""
-    import asyncio
-
     port = server.grpc.address.rpartition(":")[2]
     return await asyncio.to_thread(
         subprocess.run,

@@ -14,6 +14,7 @@ import grpc.aio
 from aiki.errors import (
     Closed,
     ConfigurationError,
+    ServerBusy,
     ServerUnreachable,
     ServiceError,
 )
@@ -84,10 +85,7 @@ class Channels:
             else:
                 self._servers.use(server)
                 return answer
-        if len(failures) == 1:
-            raise failures[0]
-        reasons = "; ".join(failure.message for failure in failures)
-        raise ServerUnreachable(f"no server answers: {reasons}")
+        raise _summary(failures)
 
     async def _ask(self, server: Server, name: str, data: bytes, wait_ms: int) -> bytes:
         method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel(server).unary_unary(
@@ -150,6 +148,17 @@ class Channels:
         channels, self._open = list(self._open.values()), {}
         grace = self.settings.answer_seconds
         await asyncio.gather(*(channel.close(grace) for channel in channels))
+
+
+def _summary(failures: Sequence[ServiceError]) -> ServiceError:
+    """One error for those of all servers: one that is only busy is worth waiting for."""
+    if len(failures) == 1:
+        return failures[0]
+    for failure in failures:
+        if isinstance(failure, ServerBusy):
+            return failure
+    reasons = "; ".join(failure.message for failure in failures)
+    return ServerUnreachable(f"no server answers: {reasons}")
 
 
 def _options(settings: GrpcClientSettings) -> list[tuple[str, int]]:

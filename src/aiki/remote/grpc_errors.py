@@ -10,6 +10,7 @@ from aiki.errors import (
     Closed,
     IncompatiblePeer,
     LimitExceeded,
+    ServerBusy,
     ServerUnreachable,
     ServiceError,
     Unauthorized,
@@ -51,7 +52,8 @@ def _of_transport(code: grpc.StatusCode, message: str, url: str) -> AikiError:
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return IncompatiblePeer(f"{url} does not know this call: is it older than this client?")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return LimitExceeded(f"{url} does not take this: {message}")
+        too_large = "larger than max" in message
+        return (LimitExceeded if too_large else ServerBusy)(f"{url} does not take this: {message}")
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return Unauthorized(f"{url}: {message}")
     return ServiceError(f"{url}: {code.name}: {message}")

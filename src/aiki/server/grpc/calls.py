@@ -12,7 +12,7 @@ import msgspec
 from aiki.engine.engine import Engine
 from aiki.model.audit import Principal
 from aiki.operations.base import OPERATIONS, Operation
-from aiki.operations.work import LeaveWorker
+from aiki.operations.work import ClaimRuns, LeaveWorker
 from aiki.server.bundle import Bundle, waits
 from aiki.server.grpc.admission import Admission
 from aiki.server.grpc.completion import completed
@@ -99,7 +99,8 @@ class Calls:
                 either = (bundle.done, self._closing)
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                self._withdraw(bundle)
+                if isinstance(operation, ClaimRuns):
+                    self._withdraw(bundle)
                 raise
             if not bundle.done.done():
                 await bundle.hurry()
@@ -109,7 +110,7 @@ class Calls:
         return answer
 
     def _withdraw(self, bundle: Bundle) -> None:
-        """The caller has gone: a claim of its must not be granted anything any more."""
+        """The caller has gone: its claim must not be granted anything any more."""
         task = asyncio.get_running_loop().create_task(bundle.hurry())
         self._withdrawals.add(task)
         task.add_done_callback(self._withdrawals.discard)

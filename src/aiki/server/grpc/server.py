@@ -41,7 +41,9 @@ class GrpcServer:
         admission = Admission(self._settings)
         self._sessions = Sessions(self._engine, admission, self._settings)
         self._calls = Calls(self._engine, admission, self._sessions)
-        server = grpc.aio.server(options=_options(self._settings))
+        server = grpc.aio.server(
+            options=_options(self._settings), maximum_concurrent_rpcs=_most_calls(self._settings)
+        )
         server.add_generic_rpc_handlers((self._handlers(),))
         self._health = Health(server, SERVICE.full_name)
         enable_reflection(server, SERVICE.full_name)
@@ -99,11 +101,16 @@ def _credentials(settings: GrpcSettings) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials([(key, chain)])
 
 
+def _most_calls(settings: GrpcSettings) -> int:
+    """What is here at all: as many reports and heartbeats as other calls, and all that waits."""
+    return 2 * settings.max_calls + settings.max_waiting + settings.max_sessions
+
+
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", int(settings.reuse_port)),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", settings.keepalive_interval_ms),
         ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_ms),
         # The keepalive time-out alone does not end a connection: that of its ping does.

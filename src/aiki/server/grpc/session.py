@@ -102,11 +102,13 @@ class Session:
 
     async def run(self, number: int, now: Instant) -> None:
         """Welcome the worker, and carry the stream until it ends."""
-        await self._push(number, Welcome(now, self.presence))
-        carrying = [self._spawn(each) for each in (self._read(), self._write(), self._listen())]
         try:
+            await self._push(number, Welcome(now, self.presence))
+            writing = self._spawn(self._write())
+            self._spawn(self._read())
+            self._spawn(self._listen())
             if await self._over is End.LEFT:
-                await self._written(carrying[1])
+                await self._written(writing)
         finally:
             self.end(End.BROKEN)
             for task in self._tasks:

@@ -69,8 +69,8 @@ class Sessions:
         )
         api = self._engine.session(principal)
         now = await api.call(hello.registration)
-        self._replace(session)
         await api.call(SeeWorker(incarnation=incarnation, presence=presence))
+        self._replace(session)
         return session, number, now
 
     def _replace(self, session: Session) -> None:

@@ -29,6 +29,7 @@ class GrpcSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate's private key in PEM."""
 
     max_message_bytes: Count = 16 * 1024 * 1024
+    """Of a request; an answer is as long as what was asked for."""
     max_calls: Count = 4_000
     """Calls that are answered at the same time; what workers report is never refused."""
     max_waiting: Count = 10_000
