@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from aiki.engine.daemons import forget, retention
@@ -174,6 +175,14 @@ async def test_a_command_id_makes_new_ids_mean_the_same_start(ring: Ring) -> Non
     other = StartRuns(starts=(start_of(input=b'{"n":2}'),), command_id="key-1")
     assert isinstance(await ring.refused(other), Conflict)
     assert ring.rows("SELECT count(*) FROM run") == [(1,)]
+
+
+async def test_an_equal_request_is_the_same_however_it_was_made(ring: Ring) -> None:
+    start = start_of()
+    same = msgspec.structs.replace(start, options=RunOptions(attributes=dict[str, str]()))
+    assert same == start
+    first = await ring.call(StartRuns(starts=(start,), command_id="key-1"))
+    assert await ring.call(StartRuns(starts=(same,), command_id="key-1")) == first
 
 
 async def test_a_refused_command_may_be_sent_again(ring: Ring) -> None:

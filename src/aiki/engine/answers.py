@@ -81,7 +81,18 @@ def _digest(operation: Operation[Any]) -> str:
             asked = _replace(operation, events=tuple(map(_nameless, operation.events)))
         case _:
             pass
-    return hashlib.sha256(_encode([type(operation).__name__, asked])).hexdigest()[:32]
+    return hashlib.sha256(_encode(_whole(asked))).hexdigest()[:32]
+
+
+def _whole(value: Any) -> Any:
+    """With every field: encoders leave out what is the very object of a default, equal or not."""
+    if isinstance(value, msgspec.Struct):
+        return [type(value).__name__, *map(_whole, msgspec.structs.astuple(value))]
+    if isinstance(value, tuple | list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return [[key, _whole(each)] for key, each in sorted(value.items())]
+    return value
 
 
 def _nameless(one: StartRun | SendEvent) -> StartRun | SendEvent:
