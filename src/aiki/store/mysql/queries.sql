@@ -332,7 +332,7 @@ WHERE r.held_by = ?2 AND r.namespace = ?1
 ORDER BY f.at, f.id;
 
 -- due_runs --
-SELECT id FROM run FORCE INDEX (run_wake) WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2;
+SELECT id FROM run FORCE INDEX (run_wake) WHERE wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2;
 
 -- next_wake --
 SELECT MIN(wake_at) FROM run WHERE wake_at IS NOT NULL;

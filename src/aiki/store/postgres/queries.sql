@@ -254,7 +254,7 @@ WHERE r.holder = $2 AND r.status = 'running' AND r.namespace = $1
 ORDER BY f.at, f.id;
 
 -- due_runs --
-SELECT id FROM run WHERE wake_at <= $1 ORDER BY wake_at LIMIT $2;
+SELECT id FROM run WHERE wake_at <= $1 ORDER BY wake_at, id LIMIT $2;
 
 -- next_wake --
 SELECT min(wake_at) FROM run WHERE wake_at IS NOT NULL;
