@@ -1,7 +1,8 @@
 """The program that the crash walk kills: tasks, sleeps, events, children, retries and time-outs.
 
-Run as `python -m tests.crash.program DATABASE`: a worker that prints one line for each execution
-of a task, so that whoever watches can kill it after any of them.
+Run as `python -m tests.crash.program URL`: a worker that prints one line for each execution of a
+task, so that whoever watches can kill it after any of them. The URL names a database, which it opens
+itself, or a server.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import aiki
-from aiki import Retry, Run, event, task, task_context, workflow
+from aiki import Retry, Run, event, failpoints, task, task_context, workflow
 
 poke = event("poke", int)
 POKE = 7
@@ -119,9 +120,12 @@ def expected(seed: int) -> int:
     return sum(values[kind](number) for kind, number in steps(seed))
 
 
-async def work(database: str) -> None:
+async def work(url: str) -> None:
     """Work until killed."""
-    async with aiki.connect(f"sqlite:///{database}") as client:
+    if url.startswith(("http", "grpc")):
+        # Where the engine is elsewhere, it arms nothing here.
+        failpoints.arm_from_environment()
+    async with aiki.connect(url) as client:
         print("ready", flush=True)
         await aiki.Worker(client, workflows=[walk, child], lease_ms=1_000).run()
 

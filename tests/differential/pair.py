@@ -123,7 +123,7 @@ class Pair:
         return answer
 
     def _both(self, operation: Operation[Any], expected: Callable[[], Any], place: int) -> Any:
-        got, raw = self.loop.run_until_complete(self._call(operation, expected, place))
+        got, raw = self._call(operation, expected, place)
         wanted = self.oracle.answer(expected)
         if isinstance(raw, Claims) and isinstance(wanted[1], list):
             got = ("ok", _like(got[1], wanted[1]))
@@ -134,12 +134,12 @@ class Pair:
             COVERED[f"{_ending_of(operation)} {got[1]}"] += 1
         return raw
 
-    async def _call(
+    def _call(
         self, operation: Operation[Any], expected: Callable[[], Any], place: int
     ) -> tuple[Answer, Any]:
         while True:
             try:
-                raw = await self.rings[place].api.call(operation)
+                raw = self.loop.run_until_complete(self.rings[place].api.call(operation))
             except StoreUnavailable:
                 # It was obeyed, and the answer is lost: whoever asked asks again.
                 COVERED["fault"] += 1
@@ -189,8 +189,10 @@ class Pair:
 
     def compare(self) -> None:
         """Everything that is kept, and the invariants."""
-        assert differences(snapshot(self.look), self.oracle.snapshot()) == []
-        assert broken(self.look) == {}
+        different = differences(snapshot(self.look), self.oracle.snapshot())
+        assert not different, "\n".join(different)
+        violated = broken(self.look)
+        assert not violated, violated
 
     # Choosing
 

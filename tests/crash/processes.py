@@ -1,0 +1,80 @@
+"""Workers and servers in processes of their own, to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+
+Process = asyncio.subprocess.Process
+DYING_SECONDS = 3.0
+"""A process that has not died by itself until then is killed."""
+
+
+async def start_worker(url: str, failpoint: str = "") -> Process:
+    """A worker that may be set to die at a named place."""
+    return await _start(failpoint, "tests.crash.program", url)
+
+
+async def start_server(database: str, port: int, failpoint: str = "") -> Process:
+    """A server that answers when this returns."""
+    server = await _start(
+        failpoint, "aiki.cli", "server", "--url", database, "--port", str(port),
+        "--grpc-port", "none", "--json",
+    )  # fmt: skip
+    assert server.stdout is not None
+    async with asyncio.timeout(30):
+        line = await server.stdout.readline()
+    assert b"ready" in line, f"the server said {line!r}"
+    return server
+
+
+async def _start(failpoint: str, module: str, *arguments: str) -> Process:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    if failpoint:
+        environment["AIKI_FAILPOINT"] = failpoint
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments,
+        stdout=asyncio.subprocess.PIPE, env=environment, limit=1 << 20,
+    )  # fmt: skip
+
+
+async def kill_after(process: Process, lines: int) -> int:
+    """SIGKILL once it has printed so many lines; answers how many it printed."""
+    assert process.stdout is not None
+    seen = 0
+    # Everything may wait for the recovery of what an earlier process held.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DYING_SECONDS):
+            while seen < lines and await process.stdout.readline():
+                seen += 1
+    await kill(process)
+    return seen
+
+
+async def dies(process: Process) -> bool:
+    """Whether it died by itself, and soon; otherwise it is killed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DYING_SECONDS):
+            await process.wait()
+    died = process.returncode is not None
+    await kill(process)
+    return died
+
+
+async def kill(process: Process, draining: asyncio.Task[None] | None = None) -> None:
+    """SIGKILL, unless it is dead; what it printed is read, here or by who drains it already."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+    await (drain(process) if draining is None else draining)
+
+
+async def drain(process: Process) -> None:
+    """Read what it prints until it ends."""
+    assert process.stdout is not None
+    while await process.stdout.read(1 << 16):
+        pass
+    await process.wait()
