@@ -1,6 +1,7 @@
-"""The demo: index the standard library, kill the worker twice, and prove what was not repeated.
+"""The demo: index the standard library, kill what works on it, and prove what was not repeated.
 
-Run it by `./scripts/demo`. It exits with 0 only if the proof holds.
+Run it by `./scripts/demo`: one worker, killed twice. With `--servers` two servers on PostgreSQL and
+three workers do it, and one of each is killed. It exits with 0 only if the proof holds.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import aiki
+from aiki.model.worker import WorkerView
+from aiki.operations.catalog import ListWorkers
 from aiki.operations.runs import GetHistory, RunQuery
 from examples import ledger
 from examples.library_index import (
@@ -32,8 +34,8 @@ from examples.library_index import (
     python_files,
     search,
 )
+from examples.processes import Process, ProcessError, Staging, alone, with_servers
 
-ROOT = Path(__file__).resolve().parent.parent
 KILL_AT = (0.3, 0.65)
 SEARCHES = ("event loop", "zip archive", "http cookie")
 _ENDED = {"completed", "failed", "cancelled"}
@@ -91,39 +93,6 @@ class Screen:
             self.say(f"  {recorded} of {self._total} results on record, {executions} executions")
 
 
-class WorkerProcess:
-    """The worker, in a process of its own that can be killed and started again."""
-
-    def __init__(self, url: str, executions: Path, log: Path) -> None:
-        self._url = url
-        self._environment = {**os.environ, ledger.VARIABLE: str(executions)}
-        self._log = log
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> int:
-        """Start it; answers its process id."""
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "examples.library_index_worker", self._url,
-                stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
-                cwd=ROOT, env=self._environment,
-            )  # fmt: skip
-        return self._process.pid
-
-    async def kill(self) -> None:
-        """SIGKILL: nothing of it runs any more when this returns."""
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
-
-    def check(self) -> None:
-        """Raise `DemoError` if it ended by itself."""
-        if self._process is not None and self._process.returncode is not None:
-            log = self._log.read_text(errors="replace")[-2000:]
-            raise DemoError(f"the worker ended with {self._process.returncode}:\n{log}")
-
-
 class Recorded(NamedTuple):
     """The idempotency keys of the tasks that have a result on record."""
 
@@ -164,14 +133,14 @@ class Demo:
     """One run of the library index with two kills."""
 
     def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
+        self.staging: Staging = with_servers(options.database) if options.servers else alone
+        self.scratch = scratch
         self.folder: str = options.folder
         self.limit: int | None = options.limit
         self.tamper: bool = options.tamper
         self.index = scratch / "index.db"
         self.report = scratch / "report.txt"
         self.executions = scratch / "executions.txt"
-        self.url = f"sqlite:///{scratch / 'aiki.db'}"
-        self.worker = WorkerProcess(self.url, self.executions, scratch / "worker.log")
         self.files = python_files(self.folder, self.limit)
         self.snapshots: list[ledger.Snapshot] = []
         self.started = time.monotonic()
@@ -181,14 +150,13 @@ class Demo:
         if not self.files:
             raise DemoError(f"there is no .py file below {self.folder}")
         with Screen(len(self.files)) as self.screen:
-            async with aiki.connect(self.url) as client:
-                try:
-                    async with asyncio.timeout(_LIMIT_SECONDS):
-                        return await self._run(client)
-                except TimeoutError:
-                    raise DemoError(f"not done after {_LIMIT_SECONDS:g} s") from None
-                finally:
-                    await self.worker.kill()
+            async with self.staging(self.scratch, self.executions) as self.stage:
+                async with aiki.connect(self.stage.url) as self.client:
+                    try:
+                        async with asyncio.timeout(_LIMIT_SECONDS):
+                            return await self._run(self.client)
+                    except TimeoutError:
+                        raise DemoError(f"not done after {_LIMIT_SECONDS:g} s") from None
 
     async def _run(self, client: aiki.Client) -> bool:
         self.screen.say(f"Indexing {len(self.files)} files below {self.folder}")
@@ -196,10 +164,14 @@ class Demo:
         handle = await library_index.enqueue(client, job)
         self.handle = handle
         self.records = Records(client, handle.id)
-        await self._start_worker()
+        for worker in self.stage.workers:
+            await self._start(worker)
         for number, share in enumerate(KILL_AT, 1):
             await self._follow(self._reached(max(1, int(share * len(self.files)))))
-            await self._kill(number)
+            if self.stage.servers and number == len(KILL_AT):
+                await self._kill(number, self.stage.servers[0])
+            else:
+                await self._kill_worker(number)
         if self.tamper:
             self._forge()
 
@@ -219,9 +191,14 @@ class Demo:
         self.screen.say(f"{'Done' if holds else 'Failed'} in {seconds:.1f} s")
         return holds
 
-    async def _start_worker(self) -> None:
-        pid = await self.worker.start()
-        self.screen.say(f"Started a worker, process {pid}")
+    async def _start(self, process: Process) -> None:
+        pid = await process.start()
+        self.screen.say(f"Started {process.name}, process {pid}")
+
+    async def _busiest(self) -> WorkerView:
+        """The worker that holds most runs."""
+        workers = await self.client.call(ListWorkers())
+        return max(workers, key=lambda each: (each.status == "alive", each.running))
 
     def _reached(self, files: int) -> Callable[[], Awaitable[bool]]:
         async def reached() -> bool:
@@ -234,7 +211,7 @@ class Demo:
         while True:
             self.recorded = await self.records.read()
             self.screen.show(self.recorded.files, len(ledger.read(self.executions)))
-            self.worker.check()
+            self.stage.check()
             if await self.handle.status() in _ENDED:
                 await self.handle.result()
                 raise DemoError("the run ended before the demo was through with it")
@@ -242,15 +219,36 @@ class Demo:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _kill(self, number: int) -> None:
-        await self.worker.kill()
+    async def _kill_worker(self, number: int) -> None:
+        busiest = await self._busiest()
+        victim = self.stage.worker(busiest.name)
+        killed = time.monotonic()
+        await self._kill(number, victim, restart=not self.stage.servers)
+        if self.stage.servers:
+            await self._went_on(busiest.incarnation)
+            seconds = time.monotonic() - killed
+            self.screen.say(f"  {busiest.running} runs are free for others after {seconds:.1f} s")
+            await self._start(victim)
+
+    async def _went_on(self, incarnation: str) -> None:
+        """Until the killed worker holds nothing any more: long before its lease ends."""
+        held = True
+        while held:
+            await asyncio.sleep(_LOOK_SECONDS / 4)
+            workers = await self.client.call(ListWorkers())
+            held = any(each.incarnation == incarnation and each.running for each in workers)
+
+    async def _kill(self, number: int, victim: Process, *, restart: bool = True) -> None:
+        await victim.kill()
         recorded = await self.records.read()
         executions = len(ledger.read(self.executions))
         self.snapshots.append(ledger.Snapshot(recorded.tasks, executions))
         self.screen.say(
-            f"Kill {number}: SIGKILL with {recorded.files} of {len(self.files)} files on record"
+            f"Kill {number}: SIGKILL of {victim.name} with {recorded.files} of "
+            f"{len(self.files)} files on record"
         )
-        await self._start_worker()
+        if restart:
+            await self._start(victim)
 
     def _forge(self) -> None:
         """Pretend that a recorded task ran again."""
@@ -299,6 +297,10 @@ class Demo:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./scripts/demo", description=__doc__)
     parser.add_argument("--folder", default=STANDARD_LIBRARY, help="what to index")
+    parser.add_argument(
+        "--servers", action="store_true", help="two servers on PostgreSQL and three workers"
+    )
+    parser.add_argument("--database", metavar="URL", help="PostgreSQL to use with --servers")
     parser.add_argument("--limit", type=int, help="index the first so many files only")
     parser.add_argument(
         "--tamper", action="store_true", help="forge a line of the ledger: the proof has to fail"
@@ -314,7 +316,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="aiki-demo-") as scratch:
         try:
             return 0 if asyncio.run(Demo(options, Path(scratch)).run()) else 1
-        except (DemoError, aiki.AikiError) as error:
+        except (DemoError, ProcessError, aiki.AikiError) as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:

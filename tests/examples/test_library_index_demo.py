@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 from examples import ledger
 from examples.ledger import Execution, Snapshot
+from tests.services.postgres import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = 30
@@ -57,6 +59,16 @@ def test_the_demo_proves_that_nothing_recorded_runs_again(folder: Path, scratch:
     assert "Search for 'zip archive':\n  package/module_" in done.stdout
     assert "The proof holds" in done.stdout
     assert list(scratch.iterdir()) == []  # it cleans up after itself
+
+
+def test_servers_and_workers_die_and_nothing_recorded_runs_again(folder: Path) -> None:
+    database = postgres("18").schema_url(f"t_{uuid.uuid4().hex}")
+    done = demo(folder, "--servers", "--database", database)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SIGKILL of worker" in done.stdout
+    assert "SIGKILL of server" in done.stdout
+    assert done.stdout.count("executed again afterwards: 0") == 2
+    assert "The proof holds" in done.stdout
 
 
 def test_a_forged_ledger_makes_the_demo_fail(folder: Path) -> None:
