@@ -168,10 +168,12 @@ class Demo:
             await self._start(worker)
         for number, share in enumerate(KILL_AT, 1):
             await self._follow(self._reached(max(1, int(share * len(self.files)))))
-            if self.stage.servers and number == len(KILL_AT):
-                await self._kill(number, self.stage.servers[0])
+            if not self.stage.servers:
+                await self._kill(number, self.stage.workers[0])
+            elif number < len(KILL_AT):
+                await self._kill_busiest(number)
             else:
-                await self._kill_worker(number)
+                await self._kill(number, self.stage.servers[0])
         if self.tamper:
             self._forge()
 
@@ -195,10 +197,12 @@ class Demo:
         pid = await process.start()
         self.screen.say(f"Started {process.name}, process {pid}")
 
-    async def _busiest(self) -> WorkerView:
-        """The worker that holds most runs."""
-        workers = await self.client.call(ListWorkers())
-        return max(workers, key=lambda each: (each.status == "alive", each.running))
+    async def _busiest(self) -> tuple[WorkerView, Process]:
+        """The worker that holds most runs, of those whose process runs."""
+        known = await self.client.call(ListWorkers())
+        running = [(each, self.stage.worker(each.name)) for each in known]
+        mine = [(each, process) for each, process in running if process is not None]
+        return max(mine, key=lambda pair: pair[0].running)
 
     def _reached(self, files: int) -> Callable[[], Awaitable[bool]]:
         async def reached() -> bool:
@@ -219,16 +223,14 @@ class Demo:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _kill_worker(self, number: int) -> None:
-        busiest = await self._busiest()
-        victim = self.stage.worker(busiest.name)
+    async def _kill_busiest(self, number: int) -> None:
+        busiest, victim = await self._busiest()
         killed = time.monotonic()
-        await self._kill(number, victim, restart=not self.stage.servers)
-        if self.stage.servers:
-            await self._went_on(busiest.incarnation)
-            seconds = time.monotonic() - killed
-            self.screen.say(f"  {busiest.running} runs are free for others after {seconds:.1f} s")
-            await self._start(victim)
+        await self._kill(number, victim, restart=False)
+        await self._went_on(busiest.incarnation)
+        seconds = time.monotonic() - killed
+        self.screen.say(f"  {busiest.running} runs are free for others after {seconds:.1f} s")
+        await self._start(victim)
 
     async def _went_on(self, incarnation: str) -> None:
         """Until the killed worker holds nothing any more: long before its lease ends."""

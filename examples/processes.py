@@ -92,9 +92,9 @@ class Stage(NamedTuple):
         """All of them."""
         return [*self.servers, *self.workers]
 
-    def worker(self, name: str) -> Process:
+    def worker(self, name: str) -> Process | None:
         """The worker that Aiki knows by this name, which ends with its process id."""
-        return next(each for each in self.workers if name.endswith(f"-{each.pid}"))
+        return next((each for each in self.workers if name.endswith(f"-{each.pid}")), None)
 
     def check(self) -> None:
         """Raise `ProcessError` if one of them ended by itself."""
