@@ -179,7 +179,9 @@ async def test_a_command_id_makes_new_ids_mean_the_same_start(ring: Ring) -> Non
 
 async def test_an_equal_request_is_the_same_however_it_was_made(ring: Ring) -> None:
     start = start_of()
-    same = msgspec.structs.replace(start, options=RunOptions(attributes=dict[str, str]()))
+    same = msgspec.structs.replace(
+        start, options=RunOptions(attributes=dict[str, str | int | float | bool]())
+    )
     assert same == start
     first = await ring.call(StartRuns(starts=(start,), command_id="key-1"))
     assert await ring.call(StartRuns(starts=(same,), command_id="key-1")) == first
