@@ -142,10 +142,12 @@ def run_client(running: MySql, script: str) -> None:
 
 async def fetch(url: str, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Rows of one statement on a connection of its own; parameters are `%s`."""
-    literals = tuple(literal(value).decode() for value in values)
+    literals = tuple(literal(value) for value in values)
     connection = await connect(url)
     try:
-        return list((await connection.send((sql % literals if values else sql).encode()))[-1])
+        return list(
+            (await connection.send(sql.encode() % literals if values else sql.encode()))[-1]
+        )
     finally:
         await connection.close()
 

@@ -86,6 +86,10 @@ class Connection:
         """Whether nothing can be sent any more."""
         return not self._driver.connected
 
+    async def wait_closed(self) -> None:
+        """Return when the line is gone, whoever ended it; nothing has to be sent to learn it."""
+        await self._driver._proto.wait_closed()
+
     async def send(self, packet: bytes, seconds: float | None = None) -> list[list[Row]]:
         """Send statements in one packet; answers the rows of each.
 
@@ -123,7 +127,10 @@ class Connection:
             self.terminate()
 
     def terminate(self) -> None:
-        """Close without a word."""
+        """Close without a word, and without waiting until what was written has left."""
+        transport = self._driver._transport
+        if transport is not None:
+            transport.abort()
         self._driver.close()
 
 

@@ -25,12 +25,19 @@ class Pauses:
     async def wait(self, waiting: Callable[[], bool]) -> None:
         """One pause; it is limited more while anybody is `waiting`."""
         longest_ms = LONGEST_WAITING_MS if waiting() else LONGEST_IDLE_MS
-        try:
-            async with asyncio.timeout(min(self._next_ms, longest_ms) / 1000):
-                await self._busy.wait()
-        except TimeoutError:
+        if not await _pause(min(self._next_ms, longest_ms), self._busy):
             self._next_ms = min(self._next_ms * _GROWTH, longest_ms)
             return
         self._busy.clear()
         self._next_ms = SHORTEST_MS
-        await asyncio.sleep(SHORTEST_MS / 1000)
+        await _pause(SHORTEST_MS, asyncio.Event())
+
+
+async def _pause(milliseconds: float, cut: asyncio.Event) -> bool:
+    """Whether the pause was cut."""
+    try:
+        async with asyncio.timeout(milliseconds / 1000):
+            await cut.wait()
+    except TimeoutError:
+        return False
+    return True
