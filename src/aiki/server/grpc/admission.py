@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from aiki.engine.engine import VERSION
 from aiki.errors import IncompatiblePeer, InvalidRequest, ServerBusy
 from aiki.model.audit import Principal
 from aiki.operations.base import Role
@@ -15,7 +16,9 @@ from aiki.server.grpc.refusals import Context, Denied
 from aiki.server.grpc.settings import GrpcSettings
 
 PROTOCOL_KEY = b"aiki-protocol"
+_VERSION_KEY = b"aiki-version"
 _IDEMPOTENCY_KEY = b"idempotency-key"
+_VERSION_LENGTH = 40
 
 
 class Caller(NamedTuple):
@@ -60,7 +63,7 @@ class Admission:
     def admit(self, context: Context, role: Role) -> Caller:
         """Who calls; raises `Unauthorized`, `IncompatiblePeer`, or `Denied` without the role."""
         metadata = _metadata(context)
-        _check_protocol(metadata.get(PROTOCOL_KEY))
+        _check_protocol(metadata)
         principal = self._access.principal(metadata)
         if principal.roles.isdisjoint({"admin", role}):
             raise Denied(f"{principal.name} lacks the role {role}")
@@ -75,14 +78,16 @@ def _metadata(context: Context) -> dict[bytes, bytes]:
     return found
 
 
-def _check_protocol(given: bytes | None) -> None:
+def _check_protocol(metadata: Mapping[bytes, bytes]) -> None:
     """Who does not say what it speaks knows this protocol from the server's reflection."""
+    given = metadata.get(PROTOCOL_KEY)
     if given is None:
         return
     if not given.isdigit():
         raise InvalidRequest(f"the metadata {PROTOCOL_KEY.decode()} is not a number")
     if int(given) not in (PROTOCOL, PROTOCOL - 1) or int(given) < 1:
+        version = metadata.get(_VERSION_KEY, b"of an unknown version").decode("ascii", "replace")
         raise IncompatiblePeer(
-            f"the client speaks protocol {int(given)}, this server speaks {PROTOCOL}: bring both "
-            "to versions that fit"
+            f"the client (Aiki {version[:_VERSION_LENGTH]}) speaks protocol {int(given)}, this "
+            f"server (Aiki {VERSION}) speaks {PROTOCOL}: bring both to versions that fit"
         )
