@@ -1,8 +1,8 @@
 """The program that the crash walk kills: tasks, sleeps, events, children, retries and time-outs.
 
 Run as `python -m tests.crash.program URL`: a worker that prints one line for each execution of a
-task, so that whoever watches can kill it after any of them. The URL names a database, which it opens
-itself, or a server.
+task, so that whoever watches can kill it after any of them. The URL names a database, which it
+opens itself, or a server.
 """
 
 from __future__ import annotations
