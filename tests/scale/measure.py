@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import statistics
 import tempfile
 from pathlib import Path
 
 from aiki.clock import SYSTEM
-from aiki.errors import NotFound
+from aiki.errors import NotFound, StoreUnavailable
 from tests.differential.stores import using
 from tests.engine.support import Ring
 from tests.scale.fill import fill
@@ -57,6 +58,9 @@ async def _ask_all(
         except NotFound:
             # The run that it asks for is not there yet.
             found[name] = (0.0, 0)
+        except StoreUnavailable:
+            # The database gave up on it.
+            found[name] = (math.inf, 0)
     await ring.engine.stop()
     return found
 
