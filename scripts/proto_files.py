@@ -15,7 +15,10 @@ from aiki.wire.proto.render import render
 ROOT = Path(__file__).resolve().parents[1] / "src" / "aiki" / "wire" / "proto"
 PROTO = "aiki/v1/aiki.proto"
 GENERATED = ("aiki/v1/aiki_pb2.py", "aiki/v1/aiki_pb2.pyi")
-UNCHECKED = "# mypy: ignore-errors\n# pyright: basic, reportAttributeAccessIssue=false\n# ruff: noqa\n# fmt: off\n"
+UNCHECKED = (
+    "# mypy: ignore-errors\n# pyright: basic, reportAttributeAccessIssue=false\n"
+    "# ruff: noqa\n# fmt: off\n"
+)
 """Linters and type checkers leave generated code alone."""
 
 

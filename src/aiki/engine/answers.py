@@ -7,7 +7,8 @@ other. Most operations need none: their own ids, or the run's state, show that t
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -89,9 +90,10 @@ def _whole(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         return [type(value).__name__, *map(_whole, msgspec.structs.astuple(value))]
     if isinstance(value, tuple | list):
-        return [_whole(each) for each in value]
+        return [_whole(each) for each in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
-        return [[key, _whole(each)] for key, each in sorted(value.items())]
+        fields = cast("dict[str, Any]", value)
+        return [[key, _whole(fields[key])] for key in sorted(fields)]
     return value
 
 
