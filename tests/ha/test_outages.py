@@ -10,70 +10,24 @@ import asyncio
 import random
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 import aiki
-from tests.crash.processes import Process, drain, kill, start_server, start_worker
+from tests.crash.processes import start_worker
 from tests.crash.program import POKE, expected, poke, walk
-from tests.crash.records import RECORDS
-from tests.differential.invariants import broken
-from tests.differential.stores import Look, MySqlLook, PostgresLook, each_kind
+from tests.differential.stores import each_kind
+from tests.ha.site import LIMIT_SECONDS, Site, check_records, happens, site_on
 from tests.ha.supervised import DATABASES, Database
-from tests.services.server import free_port
 
-LIMIT = timedelta(seconds=60)
-WALKS = 90
+LIMIT = timedelta(seconds=LIMIT_SECONDS)
+WALKS = 60
 """Spread over the outages."""
 _AT_ONCE = 5
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-
-class Site:
-    """Two servers and a worker, in processes of their own."""
-
-    def __init__(self, database: str) -> None:
-        self.database = database
-        self.ports = [free_port(), free_port()]
-        self.processes: list[Process] = []
-        self.readers: list[asyncio.Task[None]] = []
-
-    @property
-    def url(self) -> str:
-        """Of both servers."""
-        return "http://" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
-
-    async def add(self, starting: Awaitable[Process]) -> Process:
-        """Have a process killed in the end, and what it prints read until then."""
-        process = await starting
-        self.processes.append(process)
-        self.readers.append(asyncio.create_task(drain(process)))
-        return process
-
-    async def start_servers(self) -> list[Process]:
-        """Both; they answer when this returns."""
-        return [await self.add(start_server(self.database, port)) for port in self.ports]
-
-    async def stop(self) -> None:
-        for process, reader in zip(self.processes, self.readers, strict=True):
-            await kill(process, reader)
-
-
-@asynccontextmanager
-async def site_on(database: str) -> AsyncIterator[Site]:
-    """A site that serves."""
-    site = Site(database)
-    try:
-        await site.start_servers()
-        await site.add(start_worker(site.url))
-        yield site
-    finally:
-        await site.stop()
 
 
 class Walks:
@@ -109,13 +63,6 @@ class Walks:
         assert sorted(results) == sorted(expected(seed) for seed in self.accepted.values())
 
 
-async def happens(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until it is so."""
-    async with asyncio.timeout(LIMIT.total_seconds()):
-        while not await condition():  # noqa: ASYNC110 - what is looked at announces nothing
-            await asyncio.sleep(0.02)
-
-
 async def are_unready(site: Site) -> bool:
     """Whether no server is ready to serve."""
     return not any([await asyncio.to_thread(_is_ready, port) for port in site.ports])
@@ -127,26 +74,6 @@ def _is_ready(port: int) -> bool:
             return True
     except (urllib.error.URLError, OSError):
         return False
-
-
-async def check_records(database: str, accepted: dict[str, int]) -> None:
-    """What was acknowledged is there once, and every invariant holds."""
-    await asyncio.to_thread(_check_records, database, accepted)
-
-
-def _check_records(database: str, accepted: dict[str, int]) -> None:
-    loop = asyncio.new_event_loop()
-    kind: Any = MySqlLook if database.startswith("mysql") else PostgresLook
-    look: Look = kind(database, loop)
-    try:
-        for name, query in RECORDS.items():
-            assert look.rows(query) == [], name
-        assert broken(look) == {}
-        started = look.rows("SELECT id FROM run WHERE parent_id IS NULL")
-        assert sorted(row[0] for row in started) == sorted(accepted)
-    finally:
-        look.close()
-        loop.close()
 
 
 async def _restarted_at_once(site: Site, database: Database) -> None:
@@ -173,6 +100,7 @@ async def test_a_database_that_dies_loses_nothing_that_was_acknowledged(
         pytest.skip("a file has no process that could die")
     with DATABASES[kind]() as database:
         async with site_on(database.url) as site, aiki.connect(site.url) as client:
+            await site.add(start_worker(site.url))
             walks = Walks(client)
             pids = {database.pid}
             for _ in range(times):
