@@ -231,10 +231,10 @@ UPDATE JSON_TABLE(?1, '$[*]' COLUMNS (
         number INT PATH '$[0]',
         attempt INT PATH '$[1]',
         id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[2]',
-        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[3]')) AS c
+        run_id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$[3]')) AS taken
 STRAIGHT_JOIN fact AS f FORCE INDEX (PRIMARY)
-    ON f.id = CAST(c.id AS BINARY) AND f.run_id = CAST(c.run_id AS BINARY)
-SET f.consumed_by = c.number, f.consumed_attempt = c.attempt
+    ON f.id = CAST(taken.id AS BINARY) AND f.run_id = CAST(taken.run_id AS BINARY)
+SET f.consumed_by = taken.number, f.consumed_attempt = taken.attempt
 WHERE f.consumed_by IS NULL;
 
 -- insert_children --
