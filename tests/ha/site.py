@@ -1,9 +1,15 @@
-"""Two servers on one database in processes of their own, and what the database must hold."""
+"""Two servers on one database in processes of their own, workers, and what the database must hold.
+
+What they log goes to standard error, which pytest shows with a failure.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,8 +25,10 @@ LIMIT_SECONDS = 60
 class Site:
     """Two servers, and what else a test adds."""
 
-    def __init__(self) -> None:
+    def __init__(self, databases: Sequence[str]) -> None:
         self.ports = [free_port(), free_port()]
+        self.servers: list[Process] = []
+        self._databases = [databases[0], databases[-1]]
         self._processes: list[Process] = []
         self._readers: list[asyncio.Task[None]] = []
 
@@ -36,10 +44,40 @@ class Site:
         self._readers.append(asyncio.create_task(drain(process)))
         return process
 
+    async def start(self) -> None:
+        """Start both servers; they answer when this returns."""
+        for port, database in zip(self.ports, self._databases, strict=True):
+            self.servers.append(await self.add(start_server(database, port)))
+
+    async def replace(self, number: int, how: signal.Signals) -> None:
+        """End a server so, and start another in its place."""
+        self.servers[number].send_signal(how)
+        await self.servers[number].wait()
+        starting = start_server(self._databases[number], self.ports[number])
+        self.servers[number] = await self.add(starting)
+
+    async def start_worker(self, environment: Mapping[str, str], lease_ms: int = 30_000) -> Process:
+        """A worker of both servers; it is known to them when this returns."""
+        return await self.add(_worker(self.url, lease_ms, environment))
+
     async def stop(self) -> None:
         """Kill all."""
         for process, reader in zip(self._processes, self._readers, strict=True):
             await kill(process, reader)
+
+
+async def _worker(url: str, lease_ms: int, environment: Mapping[str, str]) -> Process:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "aiki.cli", "worker", "tests.ha.journey:WORKFLOWS", "--url", url,
+        "--lease-ms", str(lease_ms), "--graceful-shutdown-timeout-ms", "20000", "--json",
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+    )  # fmt: skip
+    assert process.stdout is not None
+    async with asyncio.timeout(LIMIT_SECONDS):
+        line = await process.stdout.readline()
+    assert b"ready" in line, f"the worker said {line!r}"
+    return process
 
 
 def url_of(*ports: int) -> str:
@@ -50,10 +88,9 @@ def url_of(*ports: int) -> str:
 @asynccontextmanager
 async def site_on(*databases: str) -> AsyncIterator[Site]:
     """Servers that answer; on one database, which each may reach by a URL of its own."""
-    site = Site()
+    site = Site(databases)
     try:
-        for port, database in zip(site.ports, (databases * 2)[:2], strict=True):
-            await site.add(start_server(database, port))
+        await site.start()
         yield site
     finally:
         await site.stop()

@@ -7,11 +7,10 @@ walks over everything that a run can wait for; what each must return is known be
 from __future__ import annotations
 
 import asyncio
-import random
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -19,48 +18,21 @@ import aiki
 from tests.crash.processes import start_worker
 from tests.crash.program import POKE, expected, poke, walk
 from tests.differential.stores import each_kind
-from tests.ha.site import LIMIT_SECONDS, Site, check_records, happens, site_on
+from tests.ha.load import Load
+from tests.ha.site import Site, check_records, happens, site_on
 from tests.ha.supervised import DATABASES, Database
 
-LIMIT = timedelta(seconds=LIMIT_SECONDS)
 WALKS = 60
 """Spread over the outages."""
-_AT_ONCE = 5
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-class Walks:
-    """Runs whose starts were acknowledged."""
-
-    def __init__(self, client: aiki.Client) -> None:
-        self.client = client
-        self.accepted: dict[str, int] = {}
-        """Seeds by the ids of runs."""
-        self._chance = random.Random(1)
-        self._following: list[asyncio.Task[int]] = []
-
-    async def start(self, count: int) -> None:
-        """Start so many, a few at a time; an error of any is raised."""
-        room = asyncio.Semaphore(_AT_ONCE)
-
-        async def start_one(seed: int) -> None:
-            async with room:
-                await self._start(seed)
-
-        seeds = [self._chance.randrange(1 << 30) for _ in range(count)]
-        await asyncio.gather(*(start_one(seed) for seed in seeds))
-
-    async def _start(self, seed: int) -> None:
-        handle = await walk.enqueue(self.client, seed)
-        self.accepted[handle.id] = seed
-        await handle.send(poke, POKE, key="poke")
-        self._following.append(asyncio.create_task(handle.result(timeout=LIMIT)))
-
-    async def finish(self) -> None:
-        """All have ended, each with its result."""
-        results = await asyncio.gather(*self._following)
-        assert sorted(results) == sorted(expected(seed) for seed in self.accepted.values())
+async def start_walk(client: aiki.Client, seed: int) -> aiki.RunHandle[int]:
+    """Start it, and send its event before it can wait for it."""
+    handle = await walk.enqueue(client, seed)
+    await handle.send(poke, POKE, key="poke")
+    return handle
 
 
 async def are_unready(site: Site) -> bool:
@@ -101,7 +73,7 @@ async def test_a_database_that_dies_loses_nothing_that_was_acknowledged(
     with DATABASES[kind]() as database:
         async with site_on(database.url) as site, aiki.connect(site.url) as client:
             await site.add(start_worker(site.url))
-            walks = Walks(client)
+            walks = Load(partial(start_walk, client), expected)
             pids = {database.pid}
             for _ in range(times):
                 before = len(walks.accepted)
@@ -116,5 +88,5 @@ async def test_a_database_that_dies_loses_nothing_that_was_acknowledged(
     assert len(pids) == times + 1
 
 
-async def _more_than(accepted: int, walks: Walks) -> bool:
+async def _more_than(accepted: int, walks: Load) -> bool:
     return len(walks.accepted) > accepted
