@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 Process = asyncio.subprocess.Process
+STARTING_SECONDS = 30.0
 DYING_SECONDS = 3.0
 """A process that has not died by itself until then is killed."""
 
@@ -19,15 +20,15 @@ async def start_worker(url: str, failpoint: str = "") -> Process:
 
 
 async def start_server(database: str, port: int, failpoint: str = "") -> Process:
-    """A server that answers when this returns."""
+    """A server that answers when this returns, unless it was to die while it starts."""
     server = await _start(
         failpoint, "aiki.cli", "server", "--url", database, "--port", str(port),
         "--grpc-port", "none", "--json",
     )  # fmt: skip
     assert server.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(STARTING_SECONDS):
         line = await server.stdout.readline()
-    assert b"ready" in line, f"the server said {line!r}"
+    assert b"ready" in line or (failpoint and not line), f"the server said {line!r}"
     return server
 
 
@@ -42,9 +43,13 @@ async def _start(failpoint: str, module: str, *arguments: str) -> Process:
 
 
 async def kill_after(process: Process, lines: int) -> int:
-    """SIGKILL once it has printed so many lines; answers how many it printed."""
+    """SIGKILL once it has printed so many lines; answers how many it printed.
+
+    The first says that it is ready, and may take a while; a process may also die before it.
+    """
     assert process.stdout is not None
-    seen = 0
+    async with asyncio.timeout(STARTING_SECONDS):
+        seen = int(bool(await process.stdout.readline()))
     # Everything may wait for the recovery of what an earlier process held.
     with suppress(TimeoutError):
         async with asyncio.timeout(DYING_SECONDS):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,6 +123,7 @@ class MySqlMeter:
 
     def __init__(self, path: Path, connection: Any) -> None:
         from aiki.store.mysql.connection import Connection
+        from aiki.store.mysql.trouble import DRIVER_ERRORS
 
         self._path = path
         self._connection = connection
@@ -131,7 +133,9 @@ class MySqlMeter:
 
         async def told(session: Connection) -> None:
             if session is not connection:
-                self._rows += await _rows_read(session)
+                # Of one that was idle for so long that the server closed it, nothing was asked.
+                with suppress(*DRIVER_ERRORS):
+                    self._rows += await _rows_read(session)
             await close(session)
 
         self._patch.setattr(Connection, "close", told)
