@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from aiki.errors import ConfigurationError, InvalidRequest
 from aiki.model.audit import AuditRecord
 from aiki.model.run import Transition
-from aiki.store.mysql import news, presence
 from aiki.store.mysql.address import Address
 from aiki.store.mysql.connection import TEMPLATES
 from aiki.store.mysql.store import MySqlStore
 from aiki.store.mysql.template import Template, literal
-from aiki.store.protocol import ALL_NEWS, AttemptRow, EntryRow, Reference, Transaction
+from aiki.store.protocol import AttemptRow, EntryRow, News, Reference, Transaction
 from tests.services import mysql
 from tests.store.behaviour import (
     OFFERS,
@@ -143,158 +142,6 @@ async def test_large_values_travel_in_several_packets(store: MySqlStore) -> None
     assert [entry.value for entry in found] == [value] * 4
 
 
-# News
-
-
-class Eager:
-    """Pauses that are over in no time; what they would have been is noted."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.pauses_ms: list[float] = []
-        monkeypatch.setattr(news, "_pause", self._pause)
-
-    async def _pause(self, milliseconds: float, busy: asyncio.Event) -> bool:
-        self.pauses_ms.append(round(milliseconds))
-        return busy.is_set()
-
-
-async def test_pauses_grow_while_nothing_happens_here(
-    store: MySqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    eager = Eager(monkeypatch)
-    for _ in range(20):
-        assert await store.wait_for_news(lambda: True) == ALL_NEWS
-    assert eager.pauses_ms[0] == 20
-    assert eager.pauses_ms == sorted(eager.pauses_ms)
-    assert eager.pauses_ms[-1] == 250
-    for _ in range(10):
-        await store.wait_for_news(lambda: False)
-    assert eager.pauses_ms[-1] == 1_000
-    await store.wait_for_news(lambda: True)
-    assert eager.pauses_ms[-1] == 250
-
-
-async def test_a_commit_here_cuts_the_pause(
-    store: MySqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(news, "LONGEST_IDLE_MS", 1_000_000)
-    store._pauses._next_ms = 1_000_000
-    waiting = asyncio.create_task(store.wait_for_news(lambda: False))
-    await Verbs(store).insert_runs([a_run()])
-    assert await asyncio.wait_for(waiting, LIMIT_SECONDS) == ALL_NEWS
-    assert store._pauses._next_ms == news.SHORTEST_MS
-
-
-# Presence
-
-
-class Hand:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def wall(self) -> int:
-        raise NotImplementedError
-
-
-@pytest.fixture
-def hand(pair: Pair) -> Hand:
-    """The clock by which the second store judges."""
-    hand = Hand()
-    assert pair[1]._opened is not None
-    pair[1]._opened.judge._clock = hand
-    return hand
-
-
-def _holder(store: MySqlStore) -> presence.Holder:
-    assert store._opened is not None
-    return store._opened.holder
-
-
-async def _end_session(store: MySqlStore, url: str) -> None:
-    """The database ends the session that holds this store's locks; return when there is another."""
-    ended = _holder(store)._connection
-    assert ended is not None
-    await mysql.execute(url, f"KILL {ended.id}")
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while _holder(store)._connection is ended:
-            await mysql.execute(url, "DO 0")
-
-
-async def test_a_dead_process_is_known_at_the_second_look(pair: Pair, hand: Hand) -> None:
-    one, other = pair
-    await one.announce("w-1")
-    await other.announce("w-2")
-    everybody = ["w-1", "w-2", "unknown"]
-    for _ in range(3):
-        assert await other.dead(everybody) == []
-        hand.seconds += 1
-    await one.close()
-    assert await other.dead(everybody) == []
-    hand.seconds += 0.4
-    assert await other.dead(everybody) == []
-    hand.seconds += 0.2
-    assert await other.dead(everybody) == ["w-1"]
-    await other.withdraw("w-1")
-    assert await other.dead(everybody) == []
-    await one.open()
-
-
-async def test_who_withdraws_is_not_dead(pair: Pair, hand: Hand) -> None:
-    one, other = pair
-    await one.announce("w-1")
-    await one.withdraw("w-1")
-    for _ in range(3):
-        assert await other.dead(["w-1"]) == []
-        hand.seconds += 1
-
-
-async def test_a_living_process_takes_its_lock_again(
-    pair: Pair, hand: Hand, mysql_url: str
-) -> None:
-    one, other = pair
-    await one.announce("w-1")
-    await _end_session(one, mysql_url)
-    for _ in range(3):
-        assert await other.dead(["w-1"]) == []
-        hand.seconds += 1
-
-
-async def test_whose_own_session_broke_judges_nobody_for_a_while(
-    pair: Pair, hand: Hand, mysql_url: str
-) -> None:
-    one, other = pair
-    await one.announce("w-1")
-    await one.close()
-    assert await other.dead(["w-1"]) == []
-    await _end_session(other, mysql_url)
-    _holder(other).since = hand.seconds
-    hand.seconds += 1
-    assert await other.dead(["w-1"]) == []
-    hand.seconds += 10
-    assert await other.dead(["w-1"]) == []
-    hand.seconds += 1
-    assert await other.dead(["w-1"]) == ["w-1"]
-    await one.open()
-
-
-async def test_whoever_announced_on_another_server_is_not_judged(
-    pair: Pair, hand: Hand, mysql_url: str
-) -> None:
-    one, other = pair
-    await one.announce("w-1")
-    await one.close()
-    await mysql.execute(mysql_url, "UPDATE announced SET server = 'elsewhere:3306'")
-    for _ in range(3):
-        assert await other.dead(["w-1"]) == []
-        hand.seconds += 1
-    await one.open()
-
-
 # Claims
 
 
@@ -414,7 +261,7 @@ async def test_a_batch_of_reports_takes_two_round_trips(store: MySqlStore, size:
 async def test_a_transaction_without_statements_sends_none(store: MySqlStore) -> None:
     await Verbs(store).stop_worker("default", "w-1")
     before = store.round_trips
-    await store.transact(lambda tx: tx.signal(ALL_NEWS))
+    await store.transact(lambda tx: tx.signal(News(0)))
     await store.transact(lambda tx: tx.insert_runs([]))
     assert store.round_trips == before
 

@@ -1,20 +1,47 @@
-"""Pauses between looks at what others committed: MySQL tells nobody."""
+"""News: MySQL tells nobody, so every store counts what it tells, and others look at the counts.
+
+The pauses between looks are short while somebody is busy, here or elsewhere, and grow while nobody
+is. A look costs the database one small read; only what others did makes anybody here look further.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiki.store.protocol import ALL_NEWS, NO_NEWS, News
 
 SHORTEST_MS = 20.0
 LONGEST_WAITING_MS = 250.0
 LONGEST_IDLE_MS = 1_000.0
+SILENCE_MS = 2_000.0
+"""After so long without news whoever waits looks for himself."""
 _GROWTH = 1.4
 
 
-class Pauses:
-    """Short while this process is busy, for then others may be too; growing while it is not."""
+class Heard(NamedTuple):
+    """How often others told of each kind of news."""
 
-    def __init__(self) -> None:
+    ready: int
+    runs: int
+    facts: int
+
+    def since(self, before: Heard) -> News:
+        """What differs; what expired meanwhile differs too."""
+        kinds = (News.READY, News.RUNS, News.FACTS)
+        news = NO_NEWS
+        for kind, was, now in zip(kinds, before, self, strict=True):
+            news |= kind if was != now else NO_NEWS
+        return news
+
+
+class Listener:
+    """Looks from time to time."""
+
+    def __init__(self, look: Callable[[], Awaitable[Heard]]) -> None:
+        self._look = look
+        self._known: Heard | None = None
         self._next_ms = SHORTEST_MS
         self._busy = asyncio.Event()
 
@@ -22,15 +49,31 @@ class Pauses:
         """This process committed something: the pause that lasts is cut short."""
         self._busy.set()
 
-    async def wait(self, waiting: Callable[[], bool]) -> None:
-        """One pause; it is limited more while anybody is `waiting`."""
+    async def wait(self, waiting: Callable[[], bool]) -> News:
+        """The next news of others; all news at first, and after a silence."""
+        silence_ms = 0.0
+        while silence_ms < SILENCE_MS and self._known is not None:
+            silence_ms += await self._rest(waiting)
+            known, self._known = self._known, await self._look()
+            news = self._known.since(known)
+            if news:
+                self._next_ms = SHORTEST_MS
+                return news
+        if self._known is None:
+            self._known = await self._look()
+        return ALL_NEWS
+
+    async def _rest(self, waiting: Callable[[], bool]) -> float:
+        """One pause, limited more while anybody is `waiting`; answers how long it was meant."""
         longest_ms = LONGEST_WAITING_MS if waiting() else LONGEST_IDLE_MS
-        if not await _pause(min(self._next_ms, longest_ms), self._busy):
-            self._next_ms = min(self._next_ms * _GROWTH, longest_ms)
-            return
-        self._busy.clear()
-        self._next_ms = SHORTEST_MS
-        await _pause(SHORTEST_MS, asyncio.Event())
+        pause_ms = min(self._next_ms, longest_ms)
+        if await _pause(pause_ms, self._busy):
+            self._busy.clear()
+            self._next_ms = SHORTEST_MS
+            await _pause(SHORTEST_MS, asyncio.Event())
+        else:
+            self._next_ms = min(pause_ms * _GROWTH, longest_ms)
+        return pause_ms
 
 
 async def _pause(milliseconds: float, cut: asyncio.Event) -> bool:

@@ -24,6 +24,7 @@ class Pool:
         self._counts = counts
         self._size = size
         self._free = asyncio.Semaphore(size)
+        self._slots = set(range(size))
         self._idle: list[tuple[float, Statements]] = []
         """With the monotonic seconds since when."""
         self._used: set[Statements] = set()
@@ -48,6 +49,7 @@ class Pool:
             self._free.release()
             raise
         self._used.add(statements)
+        statements.slot = self._slots.pop()
         return statements
 
     async def _connect(self) -> Statements:
@@ -73,6 +75,7 @@ class Pool:
     def release(self, statements: Statements, *, broken: bool = False) -> None:
         """Give a session back; one that is broken, or not at rest, is closed."""
         self._used.discard(statements)
+        self._slots.add(statements.slot)
         self._free.release()
         if broken:
             statements.connection.terminate()

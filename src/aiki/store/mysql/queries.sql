@@ -22,6 +22,21 @@ SELECT CAST(FLOOR(UNIX_TIMESTAMP(NOW(6)) * 1000) AS SIGNED) + offset_ms FROM clo
 -- shift_clock --
 UPDATE clock SET offset_ms = offset_ms + ?1 WHERE one = 1;
 
+-- tell --
+INSERT INTO news (sender, ready, runs, facts, at)
+VALUES (?1, ?2, ?3, ?4, FLOOR(UNIX_TIMESTAMP(NOW(6)) * 1000))
+ON DUPLICATE KEY UPDATE ready = news.ready + VALUES(ready), runs = news.runs + VALUES(runs),
+    facts = news.facts + VALUES(facts), at = VALUES(at);
+
+-- hear --
+-- What all others told so far.
+SELECT CAST(COALESCE(SUM(ready), 0) AS SIGNED), CAST(COALESCE(SUM(runs), 0) AS SIGNED),
+       CAST(COALESCE(SUM(facts), 0) AS SIGNED)
+FROM news WHERE sender NOT LIKE CONCAT(?1, ' %');
+
+-- expire_news --
+DELETE FROM news WHERE at < ?1;
+
 -- lock_runs --
 -- Locked in the order in which they are asked for, the order of ids: no two transactions wait for
 -- each other.

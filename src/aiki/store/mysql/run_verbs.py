@@ -13,7 +13,7 @@ from aiki.store.mysql import rows
 from aiki.store.mysql.connection import Row
 from aiki.store.mysql.statements import Statements
 from aiki.store.mysql.template import Value, Values
-from aiki.store.protocol import News, Page, Reference
+from aiki.store.protocol import NO_NEWS, News, Page, Reference
 
 _TABLES_OF_A_RUN = (
     "run_payload",
@@ -44,12 +44,20 @@ class RunVerbs:
     """Verbs whose noun is the run, and what all verbs stand on."""
 
     def __init__(
-        self, statements: Statements, latest: Latest, *, writing: bool, repeated: bool = False
+        self,
+        statements: Statements,
+        latest: Latest,
+        *,
+        writing: bool,
+        repeated: bool = False,
+        sender: str = "",
     ) -> None:
         self.repeated = repeated
         self._statements = statements
         self._latest = latest
         self._writing = writing
+        self._sender = sender
+        self._news = NO_NEWS
         self._now: Instant | None = None
         self._picked: dict[str, Run] = {}
         """Runs that this transaction locked and loaded when it picked them, unchanged since."""
@@ -97,7 +105,16 @@ class RunVerbs:
         await self._put("shift_clock", milliseconds)
 
     async def signal(self, news: News) -> None:
-        """MySQL tells nobody: others look from time to time."""
+        self._news |= news
+
+    async def finish(self) -> None:
+        """Send what waits, the news last, and commit."""
+        if self._news:
+            # Each session that writes has a row of its own, so that none waits for another.
+            sender = f"{self._sender} {self._statements.slot}"
+            told = [int(flag in self._news) for flag in (News.READY, News.RUNS, News.FACTS)]
+            await self._put("tell", sender, *told)
+        await self._statements.commit()
 
     # Runs
 

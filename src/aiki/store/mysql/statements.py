@@ -34,6 +34,8 @@ class Statements:
         """What the driver raised: whatever else comes out of a transaction is its work's."""
         self.is_open = False
         """The server was told to begin a transaction, and not yet to end it."""
+        self.slot = 0
+        """A number that no other session of the pool has, while this one is used."""
         self._counts = counts
         self._held: list[bytes] = []
         self._size = 0

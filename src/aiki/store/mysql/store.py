@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
+from aiki import ids
 from aiki.errors import ConfigurationError
 from aiki.store.mysql import migrations
 from aiki.store.mysql.address import Address
 from aiki.store.mysql.connection import Purpose, check_server, open_connection, refusal
-from aiki.store.mysql.news import Pauses
+from aiki.store.mysql.news import Heard, Listener
 from aiki.store.mysql.pool import Pool
 from aiki.store.mysql.presence import Holder, Judge
 from aiki.store.mysql.run_verbs import Latest
 from aiki.store.mysql.statements import Counts, Statements
 from aiki.store.mysql.trouble import DRIVER_ERRORS, Retries, Trouble, check_values, trouble_of
 from aiki.store.mysql.work_verbs import MySqlTransaction
-from aiki.store.protocol import ALL_NEWS, News
+from aiki.store.protocol import News
 
 R = TypeVar("R")
 _Work = Callable[[MySqlTransaction], Awaitable[R]]
@@ -52,7 +53,8 @@ class MySqlStore:
         self._migrate = migrate
         self._counts = Counts()
         self._latest = Latest()
-        self._pauses = Pauses()
+        self._sender = ids.new_id()[-12:]
+        self._listener = Listener(self._hear)
         self._opened: _Opened | None = None
 
     @property
@@ -123,10 +125,16 @@ class MySqlStore:
             try:
                 statements = await pool.acquire()
                 statements.begin("begin")
-                tx = MySqlTransaction(statements, self._latest, writing=True, repeated=repeated)
+                tx = MySqlTransaction(
+                    statements,
+                    self._latest,
+                    writing=True,
+                    repeated=repeated,
+                    sender=self._sender,
+                )
                 result = await work(tx)
                 committing = True
-                await statements.commit()
+                await tx.finish()
             except BaseException as error:
                 trouble = await self._give_back(pool, statements, error)
                 check_values(error)
@@ -137,7 +145,7 @@ class MySqlStore:
                 await retries.pause(error)
             else:
                 pool.release(statements)
-                self._pauses.shorten()
+                self._listener.shorten()
                 return result
 
     async def read(self, work: _Work[R]) -> R:
@@ -198,9 +206,11 @@ class MySqlStore:
     # News and presence
 
     async def wait_for_news(self, waiting: Callable[[], bool]) -> News:
-        """All news after a pause: nobody tells."""
-        await self._pauses.wait(waiting)
-        return ALL_NEWS
+        """What other stores told, found by looking after pauses; all news after a silence."""
+        return await self._listener.wait(waiting)
+
+    async def _hear(self) -> Heard:
+        return await self.glance(lambda tx: tx.hear(self._sender))
 
     async def announce(self, incarnation: str) -> None:
         """Hold a lock that ends with this process's session."""

@@ -15,6 +15,7 @@ from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
 from aiki.store.mysql import rows
 from aiki.store.mysql.memo_verbs import MemoVerbs
+from aiki.store.mysql.news import Heard
 from aiki.store.protocol import Held, Ready
 
 _WIDER = 8
@@ -156,6 +157,11 @@ class MySqlTransaction(MemoVerbs):
         """Of these, who was announced and holds no lock now."""
         return await self._firsts("free_presences", rows.each_json(incarnations))
 
+    async def hear(self, sender: str) -> Heard:
+        """What all but this store told so far."""
+        ((ready, runs, facts),) = await self._rows("hear", sender)
+        return Heard(ready, runs, facts)
+
     async def list_workers(self, namespace: str) -> list[WorkerView]:
         return [
             WorkerView(
@@ -176,6 +182,7 @@ class MySqlTransaction(MemoVerbs):
     async def expire_workers(self, seen_before: Instant) -> None:
         await self._put("expire_workers", seen_before)
         await self._put("expire_announced", seen_before)
+        await self._put("expire_news", seen_before)
 
     async def save_workflow_versions(
         self, namespace: str, specs: Sequence[WorkflowSpec], now: Instant
