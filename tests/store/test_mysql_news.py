@@ -199,6 +199,13 @@ async def _end_session(store: MySqlStore, url: str) -> None:
             await mysql.execute(url, "DO 0")
 
 
+async def _free(store: MySqlStore, incarnation: str) -> None:
+    """Return when the server has noticed that the lock's session is gone."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not await store.read(lambda tx: tx.free_presences([incarnation])):
+            pass
+
+
 async def test_a_dead_process_is_known_at_the_second_look(pair: Pair, hand: Hand) -> None:
     one, other = pair
     await one.announce("w-1")
@@ -208,6 +215,7 @@ async def test_a_dead_process_is_known_at_the_second_look(pair: Pair, hand: Hand
         assert await other.dead(everybody) == []
         hand.seconds += 1
     await one.close()
+    await _free(other, "w-1")
     assert await other.dead(everybody) == []
     hand.seconds += 0.4
     assert await other.dead(everybody) == []
@@ -244,6 +252,7 @@ async def test_whose_own_session_broke_judges_nobody_for_a_while(
     one, other = pair
     await one.announce("w-1")
     await one.close()
+    await _free(other, "w-1")
     assert await other.dead(["w-1"]) == []
     await _end_session(other, mysql_url)
     _holder(other).since = hand.seconds
@@ -262,6 +271,7 @@ async def test_whoever_announced_on_another_server_is_not_judged(
     one, other = pair
     await one.announce("w-1")
     await one.close()
+    await _free(other, "w-1")
     await mysql.execute(mysql_url, "UPDATE announced SET server = 'elsewhere:3306'")
     for _ in range(3):
         assert await other.dead(["w-1"]) == []
