@@ -39,7 +39,8 @@ class Heard(NamedTuple):
 class Listener:
     """Looks from time to time."""
 
-    def __init__(self, look: Callable[[], Awaitable[Heard]]) -> None:
+    def __init__(self, look: Callable[[], Awaitable[Heard | None]]) -> None:
+        """`look` answers None while the database cannot be asked."""
         self._look = look
         self._known: Heard | None = None
         self._next_ms = SHORTEST_MS
@@ -52,16 +53,19 @@ class Listener:
     async def wait(self, waiting: Callable[[], bool]) -> News:
         """The next news of others; all news at first, and after a silence."""
         silence_ms = 0.0
-        while silence_ms < SILENCE_MS and self._known is not None:
+        while silence_ms < SILENCE_MS:
             silence_ms += await self._rest(waiting)
-            known, self._known = self._known, await self._look()
-            news = self._known.since(known)
+            news = self._learn(await self._look())
             if news:
                 self._next_ms = SHORTEST_MS
                 return news
-        if self._known is None:
-            self._known = await self._look()
         return ALL_NEWS
+
+    def _learn(self, heard: Heard | None) -> News:
+        if heard is None:
+            return NO_NEWS
+        known, self._known = self._known, heard
+        return ALL_NEWS if known is None else heard.since(known)
 
     async def _rest(self, waiting: Callable[[], bool]) -> float:
         """One pause, limited more while anybody is `waiting`; answers how long it was meant."""

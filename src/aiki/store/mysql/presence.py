@@ -1,8 +1,8 @@
 """Presence: named locks that end with this process's session prove which workers live.
 
-The holder keeps one session open as long as the store. When it breaks, another is opened and the
-locks are taken again. Whoever finds a lock free at two looks, some time apart, knows that its
-process is gone.
+The holder keeps one session open as long as the store; looks for news travel on it too. When it
+breaks, another is opened and the locks are taken again. Whoever finds a lock free at two looks,
+some time apart, knows that its process is gone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from aiki.clock import SYSTEM, Clock, jitter
 from aiki.store.mysql.address import Address
-from aiki.store.mysql.connection import Connection, Purpose, open_connection
+from aiki.store.mysql.connection import Connection, Purpose, Row, open_connection
 from aiki.store.mysql.trouble import DRIVER_ERRORS, describe
 
 logger = logging.getLogger("aiki.store")
@@ -58,16 +58,16 @@ class Holder:
     async def hold(self, incarnation: str) -> None:
         """Take its lock, and take it again whenever the session was lost."""
         self.holding.add(incarnation)
-        await self._try("hold_presence", incarnation)
-        await self._try("announce", incarnation)
+        await self.ask("hold_presence", incarnation)
+        await self.ask("announce", incarnation)
 
     async def let_go(self, incarnation: str) -> None:
         """Give up its lock; it is forgotten first, so that nobody takes it for dead."""
         held = incarnation in self.holding
         self.holding.discard(incarnation)
-        await self._try("withdraw", incarnation)
+        await self.ask("withdraw", incarnation)
         if held:
-            await self._try("leave_presence", incarnation)
+            await self.ask("leave_presence", incarnation)
 
     async def _connect(self) -> None:
         connection = await open_connection(self._address, Purpose.HOLD)
@@ -92,7 +92,7 @@ class Holder:
             # A line that is cut is noticed at once, one that leads nowhere by a ping.
             await asyncio.wait({self._gone}, timeout=PING_SECONDS)
             if not self._gone.done():
-                await self._try("ping")
+                await self.ask("ping")
                 continue
             try:
                 await self._connect()
@@ -107,17 +107,18 @@ class Holder:
             else:
                 pause = 0.0
 
-    async def _try(self, name: str, *values: str) -> None:
-        """Run a statement; where it fails, the session is given up, and the keeper makes another.
+    async def ask(self, name: str, *values: str) -> list[Row] | None:
+        """Run a statement; None where there is no session now.
 
-        Raises nothing: what it was for is done again on the next session, or ends with this one.
+        Where it fails, the session is given up, and the keeper makes another. Raises nothing: what
+        it was for is done again on the next session, or ends with this one.
         """
         connection = self._connection
         if connection is None or connection.is_closed():
-            return
+            return None
         try:
             async with self._busy:
-                await connection.run(name, *values)
+                return await connection.run(name, *values)
         except DRIVER_ERRORS as error:
             logger.warning(
                 "%s: the session for proofs of life is given up: %s",
@@ -125,6 +126,7 @@ class Holder:
                 describe(error),
             )
             connection.terminate()
+            return None
 
 
 async def _take(connection: Connection, incarnation: str) -> None:

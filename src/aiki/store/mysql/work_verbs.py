@@ -15,7 +15,6 @@ from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
 from aiki.store.mysql import rows
 from aiki.store.mysql.memo_verbs import MemoVerbs
-from aiki.store.mysql.news import Heard
 from aiki.store.protocol import Held, Ready
 
 _WIDER = 8
@@ -156,11 +155,6 @@ class MySqlTransaction(MemoVerbs):
     async def free_presences(self, incarnations: Sequence[str]) -> list[str]:
         """Of these, who was announced and holds no lock now."""
         return await self._firsts("free_presences", rows.each_json(incarnations))
-
-    async def hear(self, sender: str) -> Heard:
-        """What all but this store told so far."""
-        ((ready, runs, facts),) = await self._rows("hear", sender)
-        return Heard(ready, runs, facts)
 
     async def list_workers(self, namespace: str) -> list[WorkerView]:
         return [
