@@ -38,12 +38,14 @@ Reply = Callable[[Any, BaseException | None], None]
 class Ask:
     """One operation that waits for its answer."""
 
-    __slots__ = ("operation", "principal", "reply")
+    __slots__ = ("has_looked", "operation", "principal", "reply")
 
     def __init__(self, operation: Operation[Any], principal: Principal, reply: Reply) -> None:
         self.operation = operation
         self.principal = principal
         self.reply = reply
+        self.has_looked = True
+        """Of a claim that waits: whether it is known that nothing was granted to it before."""
 
 
 Answers = dict[Ask, tuple[Any, BaseException | None]]
@@ -222,6 +224,9 @@ class Committer:
             return
         for ask in self._matching_claims(batch):
             assert isinstance(ask.operation, ClaimRuns)
+            if not ask.has_looked:
+                # Its answer may have been lost: it must be given what it took then.
+                continue
             granted = grant_newborn(ask.operation, ask.principal, batch)
             if granted is not None:
                 answers[ask] = (granted, None)

@@ -321,6 +321,7 @@ class Engine:
 
         It waits before it looks, so that nothing falls in between.
         """
+        ask.has_looked = False
         self.claims.park(ask)
         operation = cast("ClaimRuns", ask.operation)
 
@@ -331,6 +332,7 @@ class Engine:
                 found = True
             if found:
                 self.claims.resubmit(ask)
+            ask.has_looked = True
 
         self._spawn(look())
 
