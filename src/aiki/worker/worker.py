@@ -244,7 +244,8 @@ class Worker:
                 await self._become_idle()
 
     async def _claim(self, limit: int, wait_ms: int) -> Claims | None:
-        claim_id = new_id()
+        # A claim whose answer was lost may have been granted: it is asked for again by its id.
+        claim_id = next(iter(self.claiming), None) or new_id()
         self.claiming.add(claim_id)
         try:
             claims = await self._api.call(
@@ -259,12 +260,16 @@ class Worker:
                 )
             )
         except NotFound:
+            self.claiming.discard(claim_id)
             await self._reintroduce()
             return None
         except ServiceError as error:
             self.trouble.meet("a claim", error)
             self._subscriber.failed(error)
             return None
+        except BaseException:
+            self.claiming.discard(claim_id)
+            raise
         else:
             failpoints.hit("after_claim")
             self.trouble.end()
@@ -272,9 +277,8 @@ class Worker:
             self._subscriber.learn(len(claims.runs))
             for claim in claims.runs:
                 self._adopt(claim)
-            return claims
-        finally:
             self.claiming.discard(claim_id)
+            return claims
 
     async def _become_idle(self) -> None:
         """A run must be executed alone: take nothing new until this worker has nothing else."""
