@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +129,53 @@ async def _inserted(store: MySqlStore, id: str) -> bool:
         await Verbs(store).insert_runs([a_run(id)])
         return True
     return False
+
+
+# Encryption
+
+
+@pytest.fixture
+def encrypted() -> Iterator[tuple[str, Path]]:
+    """The URL of a database that is reached encrypted only, and its server's certificate."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = Path(folder, "certificate.pem"), Path(folder, "key.pem")
+        command = [
+            openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", str(key), "-out", str(certificate),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        # The server runs as somebody else.
+        Path(folder).chmod(0o755)
+        key.chmod(0o644)
+        options = (f"--ssl-cert={certificate}", f"--ssl-key={key}")
+        with server.private(mysql.service(options)) as data:
+            running = mysql.at(data)
+            mysql.run_client(
+                running,
+                f"CREATE DATABASE aiki; ALTER USER {mysql.OWNER}@'%' REQUIRE SSL",
+            )
+            yield running.database("aiki"), certificate
+
+
+async def test_connections_are_encrypted_with_a_server_that_is_known(
+    encrypted: tuple[str, Path],
+) -> None:
+    url, certificate = encrypted
+    with pytest.raises(ConfigurationError, match="Access denied"):
+        await connect(url)
+    with pytest.raises(StoreUnavailable, match="certificate"):
+        await connect(f"{url}?ssl=true")
+    for option in ("ssl=unverified", f"ssl_ca={certificate}"):
+        store = MySqlStore(f"{url}?{option}")
+        await store.open()
+        cipher = await store.read(
+            lambda tx: tx._statements.connection.send(b"SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        )
+        assert cipher[0][0][1]
+        await store.close()
+    with pytest.raises(ConfigurationError, match="no-such-file"):
+        await connect(f"{url}?ssl_ca=/no-such-file")

@@ -65,10 +65,16 @@ class Address(NamedTuple):
         return f"MySQL {where}/{self.database}"
 
     def ssl_context(self) -> SSLContext | None:
-        """How to encrypt; None: not at all. Raises `OSError` for an unreadable `ssl_ca`."""
+        """How to encrypt; None: not at all.
+
+        Raises `ConfigurationError` for an `ssl_ca` that cannot be read.
+        """
         if self.ssl is None and self.ssl_ca is None:
             return None
-        context = create_default_context(cafile=self.ssl_ca)
+        try:
+            context = create_default_context(cafile=self.ssl_ca)
+        except OSError as error:
+            raise ConfigurationError(f"ssl_ca={self.ssl_ca!r} cannot be read: {error}") from None
         if self.ssl == "unverified":
             context.check_hostname = False
             context.verify_mode = CERT_NONE
