@@ -1,8 +1,8 @@
 """The application that the servers and workers of these tests execute, and its ledger.
 
 Each execution of a task writes a line, with its idempotency key, to the file that
-`AIKI_TEST_LEDGER` names. A task of `held` waits in the process that `AIKI_TEST_VICTIM` marks, for
-as long as the file that the variable names is not there.
+`AIKI_TEST_LEDGER` names. A task of `held` waits for as long as the file that `AIKI_TEST_GATE` names
+to its process is not there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import NamedTuple
 import aiki
 from aiki import Run, event, task, task_context, workflow
 
+GATE = "AIKI_TEST_GATE"
 LEDGER = "AIKI_TEST_LEDGER"
-VICTIM = "AIKI_TEST_VICTIM"
 go = event("go", str)
 _LONGEST_NAP_MS = 1_000
 
@@ -64,7 +64,7 @@ async def step(what: str) -> str:
 async def stay(what: str) -> str:
     """Answers which process has executed it."""
     note(f"{what} begins")
-    gate = os.environ.get(VICTIM)
+    gate = os.environ.get(GATE)
     while gate is not None and not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240
         await asyncio.sleep(0.02)
     note(f"{what} ends")

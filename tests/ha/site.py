@@ -52,7 +52,8 @@ class Site:
     async def replace(self, number: int, how: signal.Signals) -> None:
         """End a server so, and start another in its place."""
         self.servers[number].send_signal(how)
-        await self.servers[number].wait()
+        code = await self.servers[number].wait()
+        assert code == (0 if how == signal.SIGTERM else -how), "a server that is asked to ends well"
         starting = start_server(self._databases[number], self.ports[number])
         self.servers[number] = await self.add(starting)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiki
 from tests.crash.processes import Process
-from tests.ha.journey import LEDGER, VICTIM, held, lines, repeated
+from tests.ha.journey import GATE, LEDGER, held, lines, repeated
 from tests.ha.site import LIMIT_SECONDS, check_records, happens, site_on
 from tests.services import postgres
 
@@ -23,9 +23,15 @@ LIMIT = timedelta(seconds=LIMIT_SECONDS)
 RUNS = 10
 
 
-async def _all_wait(ledger: Path, words: str) -> bool:
-    """Whether the victim executes all runs, or has executed them."""
-    return sum(line.what.endswith(words) for line in lines(ledger)) >= RUNS
+def _count(ledger: Path, process: Process, words: str) -> int:
+    """How many lines of this process end so."""
+    mine = (line for line in lines(ledger) if line.process == str(process.pid))
+    return sum(line.what.endswith(words) for line in mine)
+
+
+async def _has_all(ledger: Path, process: Process) -> bool:
+    """Whether all runs are, or were, executed by this process."""
+    return _count(ledger, process, "begins") >= RUNS
 
 
 async def _start(client: aiki.Client) -> list[aiki.RunHandle[str]]:
@@ -36,11 +42,6 @@ async def _results(handles: list[aiki.RunHandle[str]]) -> set[str]:
     return set(await asyncio.gather(*(handle.result(timeout=LIMIT) for handle in handles)))
 
 
-def _ended_by(process: Process, ledger: Path) -> int:
-    mine = (line for line in lines(ledger) if line.process == str(process.pid))
-    return sum(line.what.endswith("ends") for line in mine)
-
-
 async def test_runs_of_a_worker_that_is_killed_go_on_elsewhere_in_a_moment(
     postgres_url: str, tmp_path: Path
 ) -> None:
@@ -48,9 +49,9 @@ async def test_runs_of_a_worker_that_is_killed_go_on_elsewhere_in_a_moment(
     ledger, gate = tmp_path / "ledger", tmp_path / "gate"
     environment = {LEDGER: str(ledger)}
     async with site_on(postgres_url) as site, aiki.connect(site.url) as client:
-        victim = await site.start_worker({**environment, VICTIM: str(gate)}, lease_ms=600_000)
+        victim = await site.start_worker({**environment, GATE: str(gate)}, lease_ms=600_000)
         handles = await _start(client)
-        await happens(partial(_all_wait, ledger, "begins"))
+        await happens(partial(_has_all, ledger, victim))
         other = await site.start_worker(environment, lease_ms=600_000)
         victim.kill()
         begun = time.monotonic()
@@ -63,23 +64,29 @@ async def test_runs_of_a_worker_that_is_killed_go_on_elsewhere_in_a_moment(
 async def test_late_results_of_a_worker_that_was_frozen_are_refused(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    """Its connections stay open, so its lease tells."""
-    ledger, gate = tmp_path / "ledger", tmp_path / "gate"
+    """Its connections stay open, so its lease tells.
+
+    Another worker is in the middle of the same runs when the results come, so that nothing but the
+    epoch of the claim tells whose they are.
+    """
+    ledger, gate, other_gate = tmp_path / "ledger", tmp_path / "gate", tmp_path / "other"
     environment = {LEDGER: str(ledger)}
     async with site_on(postgres_url) as site, aiki.connect(site.url) as client:
-        victim = await site.start_worker({**environment, VICTIM: str(gate)}, lease_ms=1_000)
+        victim = await site.start_worker({**environment, GATE: str(gate)}, lease_ms=1_000)
         handles = await _start(client)
-        await happens(partial(_all_wait, ledger, "begins"))
+        await happens(partial(_has_all, ledger, victim))
         victim.send_signal(signal.SIGSTOP)
         begun = time.monotonic()
-        other = await site.start_worker(environment)
-        assert await _results(handles) == {str(other.pid)}
+        other = await site.start_worker({**environment, GATE: str(other_gate)})
+        await happens(partial(_has_all, ledger, other))
         assert time.monotonic() - begun < 8
         gate.touch()
         victim.send_signal(signal.SIGCONT)
         # It stops when what it executes has ended and was reported.
         victim.send_signal(signal.SIGTERM)
         assert await victim.wait() == 0
-        assert _ended_by(victim, ledger) > 0, "it had results to report"
+        assert _count(ledger, victim, "ends") > 0, "it had results to report"
+        assert {await handle.status() for handle in handles} == {"running"}
+        other_gate.touch()
         assert await _results(handles) == {str(other.pid)}
     await check_records(postgres_url, {handle.id for handle in handles})
