@@ -82,11 +82,12 @@ async def test_servers_that_are_replaced_one_by_one_are_not_noticed(
     database: str, ledger: Path
 ) -> None:
     async with busy(database, ledger) as (site, load):
-        starting = asyncio.create_task(load.start(RUNS))
         for number in (0, 1):
-            await reached(5 + load.ended, lambda: load.ended)
+            before = load.ended
+            starting = asyncio.create_task(load.start(RUNS // 2))
+            await reached(before + 5, lambda: load.ended)
             await site.replace(number, signal.SIGTERM)
-        await starting
+            await starting
 
 
 async def _start_through(site: Site, number: int, load: Load) -> None:
