@@ -168,10 +168,12 @@ def _start(folder: Path, service: Service) -> None:
         shutil.chown(data, service.user, pwd.getpwnam(service.user).pw_gid)
     command = service.prepare(data)
     _write_command(folder, command)
-    process = _guards[folder] = subprocess.Popen(
-        [sys.executable, guard.__file__, str(folder)],
-        stdin=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    with (folder / "log").open("ab") as log:
+        # It may outlive whoever waits for the end of our output.
+        process = _guards[folder] = subprocess.Popen(
+            [sys.executable, guard.__file__, str(folder)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
     try:
         _until(
             lambda: process.poll() is not None or service.answers(data),

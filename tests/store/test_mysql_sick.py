@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,3 +180,25 @@ async def test_connections_are_encrypted_with_a_server_that_is_known(
         await store.close()
     with pytest.raises(ConfigurationError, match="no-such-file"):
         await connect(f"{url}?ssl_ca=/no-such-file")
+
+
+async def test_a_cancellation_that_comes_with_a_connection_is_obeyed(
+    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = asyncio.Event()
+    connect_driver = connection._connect
+
+    async def swallowing(**options: Any) -> Any:
+        """As `asyncio.wait_for` does it, by which the driver waits, before Python 3.12."""
+        driver = await connect_driver(**options)
+        connected.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return driver
+
+    monkeypatch.setattr(connection, "_connect", swallowing)
+    opening = asyncio.create_task(connect(mysql_url))
+    await connected.wait()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening

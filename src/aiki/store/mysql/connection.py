@@ -142,27 +142,38 @@ async def open_connection(
     Raises what the driver raises, and `ConfigurationError` for a server that is too old.
     """
     async with asyncio.timeout(CONNECT_SECONDS):
-        driver = await _connect(
-            host=address.host,
-            port=address.port,
-            user=address.user,
-            password=address.password.encode(),
-            database=address.database,
-            unix_socket=address.unix_socket,
-            ssl=address.ssl_context(),
-            charset="utf8mb4",
-            autocommit=True,
-            client_flag=FOUND_ROWS,
-            conv=_conversions,
-            program_name="aiki",
-        )
-        connection = Connection(driver)
+        connection = Connection(await _driver(address))
         try:
             await connection.send(_settings(address, connection, purpose, statement_seconds))
         except BaseException:
             connection.terminate()
             raise
     return connection
+
+
+async def _driver(address: Address) -> Any:
+    task = asyncio.current_task()
+    cancelled = 0 if task is None else task.cancelling()
+    driver = await _connect(
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password.encode(),
+        database=address.database,
+        unix_socket=address.unix_socket,
+        ssl=address.ssl_context(),
+        charset="utf8mb4",
+        autocommit=True,
+        client_flag=FOUND_ROWS,
+        conv=_conversions,
+        program_name="aiki",
+    )
+    if task is not None and task.cancelling() > cancelled:
+        # The driver waits by `asyncio.wait_for`, which before Python 3.12 swallows a cancellation
+        # that comes together with the connection (python/cpython#86296).
+        driver.close()
+        raise asyncio.CancelledError
+    return driver
 
 
 def _settings(

@@ -35,6 +35,7 @@ class Holder:
         self._gone: asyncio.Task[None] | None = None
         """Ends with the connection."""
         self._keeper: asyncio.Task[None] | None = None
+        self._closing = False
         self.holding: set[str] = set()
         """Incarnations whose locks are held, or will be when the session is back."""
         self.since = 0.0
@@ -47,6 +48,7 @@ class Holder:
 
     async def close(self) -> None:
         """End the session, and with it the locks."""
+        self._closing = True
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -87,7 +89,7 @@ class Holder:
 
     async def _keep(self) -> None:
         pause = 0.0
-        while True:
+        while not self._closing:
             assert self._gone is not None
             # A line that is cut is noticed at once, one that leads nowhere by a ping.
             await asyncio.wait({self._gone}, timeout=PING_SECONDS)
