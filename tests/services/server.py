@@ -168,11 +168,11 @@ def _start(folder: Path, service: Service) -> None:
         shutil.chown(data, service.user, pwd.getpwnam(service.user).pw_gid)
     command = service.prepare(data)
     _write_command(folder, command)
-    with (folder / "log").open("ab") as log:
+    with (folder / "log").open("ab") as output:
         # It may outlive whoever waits for the end of our output.
         process = _guards[folder] = subprocess.Popen(
             [sys.executable, guard.__file__, str(folder)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
         _until(
