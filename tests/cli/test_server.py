@@ -175,7 +175,8 @@ def test_the_second_signal_ends_it_at_once(start: Start, processes: str) -> None
         server.popen.send_signal(signal.SIGTERM)
         server.until("draining")
         server.popen.send_signal(signal.SIGTERM)
-        assert server.popen.wait(5) == 128 + signal.SIGTERM
+        # It may be past its handlers by then; a shell sees the same.
+        assert server.popen.wait(5) in (128 + signal.SIGTERM, -signal.SIGTERM)
 
 
 def test_a_process_that_dies_is_replaced_and_service_goes_on(call: Call, start: Start) -> None:

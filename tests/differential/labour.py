@@ -91,7 +91,10 @@ class Labour(Rules):
     # Claims
 
     def claim(self, name: str, claim_id: str, limit: int, *, idle: bool) -> Any:
-        self._renew(self._known(name))
+        worker = self._known(name)
+        if worker.status != "alive" or worker.lease < self.now:
+            raise Refused("NotFound")
+        self._renew(worker)
         repeated = [run for run in self._held(name) if run.claim_id == claim_id]
         if repeated:
             return [self._granted(run, False) for run in sorted(repeated, key=lambda r: r.id)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from aiki.engine.daemons import forget, recover
 from aiki.errors import InvalidRequest, NotFound
@@ -127,14 +130,31 @@ async def test_nobody_known_is_given_nothing(ring: Ring) -> None:
     assert await ring.status(run_id) == "queued"
 
 
-async def test_a_claim_of_a_worker_that_was_thought_lost_is_a_sign_of_life(ring: Ring) -> None:
+async def test_a_claim_revives_no_worker_that_was_lost(ring: Ring) -> None:
+    """It may have waited since before its worker died; one that lives registers again."""
     run = await ring.running()
     await ring.store.shift_clock(3_600_000)
     assert await recover(ring.engine) == 1
+    assert isinstance(await ring.refused(claim_of()), NotFound)
+    assert await ring.status(run.id) == "queued"
+    await ring.worker()
     (again,) = await ring.claim()
     assert again.id == run.id
     assert await recover(ring.engine) == 0
     assert await ring.status(run.id) == "running"
+
+
+async def test_a_waiting_claim_of_the_dead_is_given_none_of_their_runs(ring: Ring) -> None:
+    """The transaction that recovers them serves the claims that wait, theirs among them."""
+    run = await ring.running()
+    zombie = asyncio.ensure_future(ring.call(claim_of(wait_ms=60_000)))
+    while not ring.engine.claims.waiting:
+        await asyncio.sleep(0)
+    await ring.store.shift_clock(3_600_000)
+    assert await recover(ring.engine) == 1
+    with pytest.raises(NotFound):
+        await zombie
+    assert await ring.status(run.id) == "queued"
 
 
 @only_sqlite

@@ -512,10 +512,14 @@ class StoreBehaviour:
         expected = a_worker(lease_until=6_000, seen_at=5_000, running=1, stuck=("stuck",))
         assert await verbs.list_workers("default") == [expected]
         await verbs.expire_workers(9_999)
+        assert await verbs.renew_worker("default", "w-1", None, 5_500)
+        assert not await verbs.renew_worker("default", "w-1", None, 6_501)
+        assert await verbs.renew_worker("default", "w-1", [], 5_000)
         assert await verbs.lose_workers([], 6_000, 0) == []
         assert await verbs.lose_workers([], 6_001, 0) == ["w-1"]
         assert await verbs.alive_workers() == {}
         assert await verbs.lose_workers([], 6_001, 0) == []
+        assert not await verbs.renew_worker("default", "w-1", None, 6_000)
         assert await verbs.renew_worker("default", "w-1", [], 7_000)
         assert await verbs.lose_workers(["w-1", "w-9"], 7_000, 0) == ["w-1"]
         assert await verbs.renew_worker("default", "w-1", [], 7_000)

@@ -48,7 +48,7 @@ async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) 
     tx = batch.tx
     if (principal.namespace, operation.incarnation) in batch.left:
         return Claims(now=batch.now)
-    # A claim is a sign of life: whoever was thought lost holds its lease again.
+    # Whoever was thought lost meanwhile registers again; the dead do not.
     if not await tx.renew_worker(principal.namespace, operation.incarnation, None, batch.now):
         raise NotFound(f"worker {operation.incarnation} is not registered: register it again")
     repeated = await tx.claimed_by(principal.namespace, operation.incarnation, operation.claim_id)

@@ -300,7 +300,11 @@ class Transaction(Protocol):
     async def renew_worker(
         self, namespace: str, incarnation: str, stuck: Sequence[str] | None, now: Instant
     ) -> bool:
-        """Begin its lease anew; False for a worker that is unknown or has left."""
+        """Begin its lease anew, by a heartbeat or, where `stuck` is None, by a claim.
+
+        False for a worker that is unknown or has left; for a claim also where it is lost or its
+        lease is over.
+        """
         ...
 
     async def stop_worker(self, namespace: str, incarnation: str) -> None:

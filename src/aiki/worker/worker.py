@@ -260,7 +260,7 @@ class Worker:
                 )
             )
         except NotFound:
-            self.claiming.discard(claim_id)
+            # What the claim was granted before is asked for again, once the server knows us.
             await self._reintroduce()
             return None
         except ServiceError as error:

@@ -296,11 +296,13 @@ SET status = 'alive', lease_until = excluded.lease_until, seen_at = excluded.see
 WHERE worker.namespace = excluded.namespace;
 
 -- renew_worker --
--- A heartbeat clears a suspicion, a claim that was waiting does not: its worker may be dead.
+-- A heartbeat is a sign of life. A claim may have waited since its worker died: it clears no
+-- suspicion, and revives nobody.
 UPDATE worker SET lease_until = $1 + lease_ms, seen_at = $1, status = 'alive',
     stuck = coalesce($2::bytea, stuck),
     suspect_since = CASE WHEN $2::bytea IS NULL THEN suspect_since END
-WHERE namespace = $3 AND incarnation = $4 AND status <> 'stopped' RETURNING incarnation;
+WHERE namespace = $3 AND incarnation = $4 AND status <> 'stopped'
+  AND ($2::bytea IS NOT NULL OR (status = 'alive' AND lease_until >= $1)) RETURNING incarnation;
 
 -- stop_worker --
 UPDATE worker SET status = 'stopped', suspect_since = NULL
