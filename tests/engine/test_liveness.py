@@ -29,6 +29,7 @@ from tests.engine.support import (
     ids_of,
     registration,
     start_of,
+    turns,
 )
 from tests.support.databases import only_sqlite
 
@@ -148,8 +149,7 @@ async def test_a_waiting_claim_of_the_dead_is_given_none_of_their_runs(ring: Rin
     """The transaction that recovers them serves the claims that wait, theirs among them."""
     run = await ring.running()
     zombie = asyncio.ensure_future(ring.call(claim_of(wait_ms=60_000)))
-    while not ring.engine.claims.waiting:
-        await asyncio.sleep(0)
+    await turns(lambda: len(ring.engine.claims))
     await ring.store.shift_clock(3_600_000)
     assert await recover(ring.engine) == 1
     with pytest.raises(NotFound):
