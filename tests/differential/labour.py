@@ -92,7 +92,7 @@ class Labour(Rules):
 
     def claim(self, name: str, claim_id: str, limit: int, *, idle: bool) -> Any:
         worker = self._known(name)
-        if worker.status != "alive" or worker.lease < self.now:
+        if worker.status != "alive":
             raise Refused("NotFound")
         self._renew(worker)
         repeated = [run for run in self._held(name) if run.claim_id == claim_id]

@@ -35,10 +35,20 @@ FENCES = (
     Mutant(
         "lease-renewed-after-goodbye",
         SQL,
-        "AND status <> 'stopped' RETURNING incarnation;",
-        "RETURNING incarnation;",
+        "?4 AND status <> 'stopped'",
+        "?4",
         (
             LIVENESS + "test_only_a_registered_worker_has_a_heartbeat",
+            STORE + "test_the_life_of_a_worker",
+        ),
+    ),
+    Mutant(
+        "claims-revive-the-lost",
+        SQL,
+        "(?2 IS NOT NULL OR status <> 'lost')",
+        "1 = 1",
+        (
+            LIVENESS + "test_a_waiting_claim_of_the_dead_is_given_none_of_their_runs",
             STORE + "test_the_life_of_a_worker",
         ),
     ),

@@ -6,15 +6,16 @@ import ast
 import asyncio
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from aiki import Run, RunHandle, workflow
+from aiki import Run, RunFailed, RunHandle, workflow
 from aiki.operations.runs import History
 from tests.replay import programs as p
 from tests.replay.holder import Holder
@@ -53,7 +54,13 @@ async def live(path: Path, program: p.Program, restarts: Sequence[int]) -> None:
             await turns(count)
             await app.stop(worker)
         app.work(random_program, p.child)
-        seen = await handle.result(timeout=LIMIT)
+        try:
+            seen = await handle.result(timeout=LIMIT)
+        except RunFailed as error:
+            # Before CPython 3.13 a group that failed keeps a request to cancel, by which a time-out
+            # around it takes its own end for another's (python/cpython#117407).
+            assume("CancelledError" not in str(error) or sys.version_info >= (3, 13))
+            raise
         events.cancel()
         await asyncio.wait([events])
         history = await app.history(handle)

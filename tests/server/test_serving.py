@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import shutil
 import socket
@@ -263,3 +264,22 @@ def test_the_server_needs_no_worker_and_no_grpc() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+async def test_who_is_accepted_while_the_listener_closes_is_not_left_behind(house: House) -> None:
+    """CPython 3.11 forgets a connection between its acceptance and the first call of its protocol.
+
+    Its socket would stay open until it is collected as garbage, which fails the test.
+    """
+    clients = [socket.socket() for _ in range(3)]
+    for client in clients:
+        client.connect(house.server._address)  # type: ignore[arg-type]
+    # One turn accepts them, the next one would begin to talk to them.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await house.stop(1_000)
+    gc.collect()
+    for client in clients:
+        client.settimeout(LIMIT_SECONDS)
+        assert await asyncio.to_thread(client.recv, 1) == b""
+        client.close()

@@ -21,6 +21,8 @@ from aiki.server.settings import ServerSettings
 
 DEFAULT_GRACE_MS = 5_000
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_ACCEPTING_TURNS = 2
+"""Of the loop, from the acceptance of a connection until its protocol knows of it."""
 
 
 class Listener(Protocol):
@@ -127,7 +129,7 @@ class Server:
         """
         if self._watch is None or self._accepting is None:
             return
-        self._accepting.close()
+        await _close(self._accepting)
         self.service.close()
         await asyncio.gather(
             self._watch.drain(asyncio.get_running_loop().time() + grace_ms / 1000),
@@ -135,6 +137,20 @@ class Server:
         )
         self._watch.stop()
         self._watch = None
+
+
+async def _close(accepting: asyncio.Server) -> None:
+    """Stop listening, once whoever is being accepted has a connection that can be closed.
+
+    Before CPython 3.12, what is accepted when the listener closes is forgotten, and stays open
+    (python/cpython#109564).
+    """
+    loop = asyncio.get_running_loop()
+    for listening in accepting.sockets:
+        loop.remove_reader(listening)
+    for _ in range(_ACCEPTING_TURNS):
+        await asyncio.sleep(0)
+    accepting.close()
 
 
 __all__ = ["Listener", "Server", "ServerSettings", "loop_factory"]

@@ -302,8 +302,7 @@ class Transaction(Protocol):
     ) -> bool:
         """Begin its lease anew, by a heartbeat or, where `stuck` is None, by a claim.
 
-        False for a worker that is unknown or has left; for a claim also where it is lost or its
-        lease is over.
+        False for a worker that is unknown or has left; for a claim also where it was lost.
         """
         ...
 

@@ -398,7 +398,7 @@ UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive',
     stuck = COALESCE(?2, stuck),
     suspect_since = CASE WHEN ?2 IS NULL THEN suspect_since END
 WHERE incarnation = ?4 AND namespace = ?3 AND status <> 'stopped'
-  AND (?2 IS NOT NULL OR (status = 'alive' AND lease_until >= ?1));
+  AND (?2 IS NOT NULL OR status <> 'lost');
 
 -- stop_worker --
 UPDATE worker SET status = 'stopped', suspect_since = NULL

@@ -287,7 +287,7 @@ UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive',
     stuck = coalesce(?2, stuck),
     suspect_since = CASE WHEN ?2 IS NULL THEN suspect_since END
 WHERE namespace = ?3 AND incarnation = ?4 AND status <> 'stopped'
-  AND (?2 IS NOT NULL OR (status = 'alive' AND lease_until >= ?1)) RETURNING incarnation;
+  AND (?2 IS NOT NULL OR status <> 'lost') RETURNING incarnation;
 
 -- stop_worker --
 UPDATE worker SET status = 'stopped', suspect_since = NULL
