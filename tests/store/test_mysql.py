@@ -11,11 +11,13 @@ from asyncmy.errors import MySQLError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiki.errors import ConfigurationError, InvalidRequest
+from aiki.errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from aiki.model.audit import AuditRecord
 from aiki.model.run import Transition
 from aiki.store.mysql.address import Address
-from aiki.store.mysql.connection import TEMPLATES
+from aiki.store.mysql.connection import TEMPLATES, Purpose
+from aiki.store.mysql.pool import Pool
+from aiki.store.mysql.statements import Counts, Statements
 from aiki.store.mysql.store import MySqlStore
 from aiki.store.mysql.template import Template, literal
 from aiki.store.protocol import AttemptRow, EntryRow, News, Reference, Transaction
@@ -355,3 +357,44 @@ def test_statements_keep_to_what_both_servers_know() -> None:
 
 def _texts(template: Template) -> bytes:
     return b"".join(template._between).upper()
+
+
+async def test_a_session_that_is_opened_while_the_pool_closes_is_not_kept(mysql_url: str) -> None:
+    pool = Pool(Address.parse(mysql_url), Purpose.READ, 2, Counts())
+    used = await pool.acquire()
+    late = asyncio.create_task(pool.acquire())
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await late
+    pool.release(used)
+    assert used.connection.is_closed()
+
+
+async def test_a_cancelled_reader_leaves_its_place_to_others(
+    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the cancellation comes while its transaction is rolled back."""
+    store = MySqlStore(mysql_url, pool_size=1)
+    await store.open()
+    rolling_back = asyncio.Event()
+    roll_back = Statements.roll_back
+
+    async def held(self: Statements) -> None:
+        if not rolling_back.is_set():
+            rolling_back.set()
+            await asyncio.Event().wait()
+        await roll_back(self)
+
+    async def fail(tx: Transaction) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(Statements, "roll_back", held)
+    reader = asyncio.create_task(store.read(fail))
+    await rolling_back.wait()
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    async with asyncio.timeout(LIMIT_SECONDS):
+        assert await store.read(lambda tx: tx.now()) > 0
+    await store.close()

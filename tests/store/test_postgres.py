@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from aiki.errors import ConfigurationError
+from aiki.errors import ConfigurationError, StoreUnavailable
 from aiki.model.audit import AuditRecord
 from aiki.model.run import Transition
 from aiki.store.postgres import session
 from aiki.store.postgres.address import Address, channel_of
-from aiki.store.postgres.connection import connect
+from aiki.store.postgres.connection import Dialect, connect
+from aiki.store.postgres.pool import Pool
+from aiki.store.postgres.statements import Counts, Statements
 from aiki.store.postgres.store import PostgresStore
 from aiki.store.protocol import ALL_NEWS, AttemptRow, EntryRow, News, Transaction
 from tests.services import postgres
@@ -386,3 +388,47 @@ async def test_an_error_does_not_show_the_password(postgres_url: str) -> None:
 async def test_a_store_that_is_not_open_says_so(postgres_url: str) -> None:
     with pytest.raises(ConfigurationError, match="not open"):
         await Verbs(PostgresStore(postgres_url)).load_runs([])
+
+
+async def test_a_session_that_is_opened_while_the_pool_closes_is_not_kept(
+    postgres_url: str,
+) -> None:
+    dialect = Dialect(Address.parse(postgres_url))
+    pool = Pool(dialect, 2, Counts())
+    used = await pool.acquire()
+    late = asyncio.create_task(pool.acquire())
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await late
+    pool.release(used)
+    assert used.connection.is_closed()
+
+
+async def test_a_cancelled_reader_leaves_its_place_to_others(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the cancellation comes while its transaction is rolled back."""
+    store = PostgresStore(postgres_url, pool_size=1)
+    await store.open()
+    rolling_back = asyncio.Event()
+    run = Statements.run
+
+    async def held(self: Statements, name: str, *values: object) -> object:
+        if name == "rollback" and not rolling_back.is_set():
+            rolling_back.set()
+            await asyncio.Event().wait()
+        return await run(self, name, *values)
+
+    async def fail(tx: Transaction) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(Statements, "run", held)
+    reader = asyncio.create_task(store.read(fail))
+    await rolling_back.wait()
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    async with asyncio.timeout(LIMIT_SECONDS):
+        assert await store.read(lambda tx: tx.now()) > 0
+    await store.close()

@@ -125,6 +125,9 @@ class Connection:
                 await self._driver.ensure_closed()
         except DRIVER_ERRORS:
             self.terminate()
+        except asyncio.CancelledError:
+            self.terminate()
+            raise
 
     def terminate(self) -> None:
         """Close without a word, and without waiting until what was written has left."""

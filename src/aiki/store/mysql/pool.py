@@ -29,6 +29,7 @@ class Pool:
         """With the monotonic seconds since when."""
         self._used: set[Statements] = set()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def acquire(self) -> Statements:
         """A session that nobody else uses.
@@ -45,6 +46,9 @@ class Pool:
             ) from None
         try:
             statements = self._take_idle() or await self._connect()
+            if self._is_closed:
+                statements.connection.terminate()
+                raise StoreUnavailable("the store was closed meanwhile")
         except BaseException:
             self._free.release()
             raise
@@ -77,7 +81,7 @@ class Pool:
         self._used.discard(statements)
         self._slots.add(statements.slot)
         self._free.release()
-        if broken:
+        if broken or self._is_closed:
             statements.connection.terminate()
         else:
             self._idle.append((SYSTEM.monotonic(), statements))
@@ -91,9 +95,13 @@ class Pool:
 
     async def close(self) -> None:
         """Close every session; whoever still uses one loses it."""
-        idle, self._idle = self._idle, []
-        for _, statements in idle:
-            await statements.connection.close()
-        await asyncio.gather(*self._leaving)
-        for statements in self._used:
-            statements.connection.terminate()
+        self._is_closed = True
+        try:
+            while self._idle:
+                await self._idle[-1][1].connection.close()
+                self._idle.pop()
+            await asyncio.gather(*self._leaving)
+        finally:
+            self.forget()
+            for statements in self._used:
+                statements.connection.terminate()

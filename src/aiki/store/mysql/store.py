@@ -192,7 +192,11 @@ class MySqlStore:
             return trouble_of(error)
         trouble = trouble_of(error) if error is statements.failure else None
         lost = trouble in (Trouble.LOST, Trouble.REFUSED)
-        pool.release(statements, broken=lost or not await _roll_back(statements, error))
+        broken = True
+        try:
+            broken = lost or not await _roll_back(statements, error)
+        finally:
+            pool.release(statements, broken=broken)
         if lost:
             # Where one session was lost, or the server cannot write, the others are no better.
             pool.forget()

@@ -21,6 +21,7 @@ class Pool:
         self._free = asyncio.Semaphore(size)
         self._idle: list[Statements] = []
         self._used: set[Statements] = set()
+        self._is_closed = False
 
     async def acquire(self) -> Statements:
         """A session that nobody else uses.
@@ -37,6 +38,9 @@ class Pool:
             ) from None
         try:
             statements = self._take_idle() or self.adopt(await self._dialect.connect())
+            if self._is_closed:
+                statements.connection.terminate()
+                raise StoreUnavailable("the store was closed meanwhile")
         except BaseException:
             self._free.release()
             raise
@@ -62,8 +66,10 @@ class Pool:
         """Give a session back; one that is broken, or not at rest, is closed."""
         self._used.discard(statements)
         self._free.release()
-        if broken or statements.connection.is_closed() or statements.connection.is_in_transaction():
-            statements.connection.terminate()
+        connection = statements.connection
+        broken = broken or self._is_closed
+        if broken or connection.is_closed() or connection.is_in_transaction():
+            connection.terminate()
         else:
             self._idle.append(statements)
 
@@ -75,16 +81,22 @@ class Pool:
 
     async def close(self) -> None:
         """Close every session; whoever still uses one loses it."""
-        idle, self._idle = self._idle, []
-        for statements in idle:
-            await close(statements.connection)
-        for statements in self._used:
-            statements.connection.terminate()
+        self._is_closed = True
+        try:
+            while self._idle:
+                await close(self._idle[-1].connection)
+                self._idle.pop()
+        finally:
+            self.forget()
+            for statements in self._used:
+                statements.connection.terminate()
 
 
 async def close(connection: Connection) -> None:
     """Say goodbye, but not for long."""
     try:
         await connection.close(timeout=1.0)
-    except Exception:
+    except BaseException as error:
         connection.terminate()
+        if not isinstance(error, Exception):
+            raise

@@ -270,8 +270,11 @@ class PostgresStore:
         ours = error is not statements.failure
         trouble = None if ours else trouble_of(error)
         lost = trouble in (Trouble.LOST, Trouble.REFUSED)
-        broken = lost or not await _roll_back(statements, error)
-        pool.release(statements, broken=broken)
+        broken = True
+        try:
+            broken = lost or not await _roll_back(statements, error)
+        finally:
+            pool.release(statements, broken=broken)
         if lost:
             # Where one session was lost, or the server cannot write, the others are no better.
             pool.forget()
