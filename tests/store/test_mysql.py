@@ -66,7 +66,8 @@ async def pair(mysql_url: str) -> AsyncIterator[Pair]:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.one_of(st.text(), st.binary()), min_size=1, max_size=20))
 def test_every_character_and_byte_arrives(values: list[str | bytes]) -> None:
-    columns = ", ".join(["HEX(%s)"] * len(values))
+    # Without a name of its own a column is called by its expression, raw bytes and all.
+    columns = ", ".join(f"HEX(%s) AS c{place}" for place in range(len(values)))
     url = mysql.server().database("mysql")
     (row,) = asyncio.run(mysql.fetch(url, f"SELECT {columns}", values))
     sent = [value.encode() if isinstance(value, str) else value for value in values]
