@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -58,6 +58,25 @@ class Committed(NamedTuple):
     answers: Answers
 
 
+class WaitingClaims(Protocol):
+    """The claims that found nothing yet."""
+
+    @property
+    def waiting(self) -> list[Ask]: ...
+
+    def matching(self, batch: Batch) -> list[Ask]:
+        """Those that a batch's newly ready runs may satisfy."""
+        ...
+
+    def hold(self, asks: Iterable[Ask]) -> None:
+        """A transaction may grant them something: none is answered otherwise until `release`."""
+        ...
+
+    def release(self, asks: Iterable[Ask]) -> None:
+        """That transaction is over, and what it granted is told."""
+        ...
+
+
 class Committer:
     """Takes operations, and commits them in batches."""
 
@@ -65,14 +84,12 @@ class Committer:
         self,
         store: Store,
         *,
-        matching_claims: Callable[[Batch], list[Ask]],
-        all_claims: Callable[[], list[Ask]],
+        claims: WaitingClaims,
         on_commit: Callable[[Committed], None],
         on_doubt: Callable[[], None],
     ) -> None:
         self._store = store
-        self._matching_claims = matching_claims
-        self._all_claims = all_claims
+        self._claims = claims
         self._on_commit = on_commit
         self._on_doubt = on_doubt
         """The database failed to answer: what was asked of it may have been done all the same."""
@@ -120,15 +137,19 @@ class Committer:
     async def commit(self, asks: list[Ask]) -> None:
         """One transaction for all of them."""
         failpoints.hit("before_transaction")
+        held: set[Ask] = set()
         try:
-            committed = await self._store.transact(lambda tx: self._work(tx, asks))
-        except Exception as error:
-            await self._one_by_one(asks, error)
-            return
-        failpoints.hit("after_commit_before_reply")
-        self.batches += 1
-        self.operations += len(asks)
-        self._settle(committed)
+            try:
+                committed = await self._store.transact(lambda tx: self._work(tx, asks, held))
+            except Exception as error:
+                await self._one_by_one(asks, error)
+                return
+            failpoints.hit("after_commit_before_reply")
+            self.batches += 1
+            self.operations += len(asks)
+            self._settle(committed)
+        finally:
+            self._claims.release(held)
 
     def _settle(self, committed: Committed) -> None:
         """Wake whom the batch concerns, and answer."""
@@ -160,13 +181,16 @@ class Committer:
         for one in report.reports:
             single = msgspec.structs.replace(report, reports=(one,))
             inner = Ask(single, ask.principal, ask.reply)
+            held: set[Ask] = set()
             try:
-                committed = await self._store.transact(partial(self._work, asks=[inner]))
+                committed = await self._store.transact(partial(self._work, asks=[inner], held=held))
             except ServiceError as unavailable:
+                self._claims.release(held)
                 self._on_doubt()
                 ask.reply(None, unavailable)
                 return
             except Exception as refused:
+                self._claims.release(held)
                 logger.exception("run %s: its report cannot be stored", one.run_id)
                 outcomes.append(ReportOutcome("refused", f"NotStorable: {refused!r}"))
                 continue
@@ -174,33 +198,50 @@ class Committer:
             answer, failed = committed.answers.pop(inner)
             outcomes.append(ReportOutcome("refused", str(failed)) if failed else answer.outcomes[0])
             self._settle(committed)
+            self._claims.release(held)
         ask.reply(Reported(tuple(outcomes), now), None)
 
-    async def _work(self, tx: Transaction, asks: list[Ask]) -> Committed:
+    async def _work(self, tx: Transaction, asks: list[Ask], held: set[Ask]) -> Committed:
         batch = Batch(tx)
         answers: Answers = {}
         claims = [ask for ask in asks if isinstance(ask.operation, ClaimRuns)]
         others = [ask for ask in asks if not isinstance(ask.operation, ClaimRuns)]
         if others:
-            await self._decide(batch, others, answers)
+            await self._decide(batch, others, answers, held)
         else:
             batch.now = await tx.now()
-        waiting = [ask for ask in self._claims_for(batch) if ask not in answers]
+        waiting = [ask for ask in self._claims_for(batch, held) if ask not in answers]
         for ask in [*waiting, *claims]:
             await self._claim(batch, ask, answers)
         await tx.signal(batch.news())
         failpoints.hit("before_commit")
         return Committed(batch, answers)
 
-    def _claims_for(self, batch: Batch) -> list[Ask]:
+    def _claims_for(self, batch: Batch, held: set[Ask]) -> list[Ask]:
         """The waiting claims that may be granted something.
 
         Where an earlier try may have been committed, those that it granted are not known: all are
         asked, and find by their ids what is theirs.
         """
-        return self._all_claims() if batch.tx.repeated else self._matching_claims(batch)
+        return (
+            self._hold(held, self._claims.waiting)
+            if batch.tx.repeated
+            else self._match(batch, held)
+        )
 
-    async def _decide(self, batch: Batch, asks: list[Ask], answers: Answers) -> None:
+    def _match(self, batch: Batch, held: set[Ask]) -> list[Ask]:
+        return self._hold(held, self._claims.matching(batch))
+
+    def _hold(self, held: set[Ask], asks: list[Ask]) -> list[Ask]:
+        """Nobody else may answer a claim while this transaction grants it something."""
+        new = [ask for ask in asks if ask not in held]
+        self._claims.hold(new)
+        held.update(new)
+        return asks
+
+    async def _decide(
+        self, batch: Batch, asks: list[Ask], answers: Answers, held: set[Ask]
+    ) -> None:
         for ask in asks:
             try:
                 handler = HANDLERS[type(ask.operation)]
@@ -216,13 +257,13 @@ class Committer:
                 answers[ask] = (apply(ask.operation, ask.principal, batch), None)
             except AikiError as error:
                 answers[ask] = (None, error)
-        self._grant_newborn(batch, answers)
+        self._grant_newborn(batch, answers, held)
         await batch.flush()
 
-    def _grant_newborn(self, batch: Batch, answers: Answers) -> None:
+    def _grant_newborn(self, batch: Batch, answers: Answers, held: set[Ask]) -> None:
         if not batch.inputs:
             return
-        for ask in self._matching_claims(batch):
+        for ask in self._match(batch, held):
             assert isinstance(ask.operation, ClaimRuns)
             if not ask.has_looked:
                 # Its answer may have been lost: it must be given what it took then.

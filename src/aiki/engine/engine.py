@@ -81,8 +81,7 @@ class Engine:
     def _new_committer(self) -> Committer:
         return Committer(
             self.store,
-            matching_claims=self.claims.matching,
-            all_claims=lambda: self.claims.waiting,
+            claims=self.claims,
             on_commit=self._committed,
             on_doubt=self._doubt,
         )

@@ -7,8 +7,8 @@ whatever another process commits is found by `refresh`.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Container
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from aiki.clock import SYSTEM
@@ -129,6 +129,10 @@ class ClaimWatchers:
         """Workers whose last claim took all that there was: the next one will find nothing."""
         self._looking: dict[Ask, float] = {}
         """Those that look again, with the loop's times at which they give up."""
+        self._held: Counter[Ask] = Counter()
+        """Those that a transaction may be granting something now."""
+        self._deferred: set[Ask] = set()
+        """Those of them that are to look again when it is over."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -180,7 +184,9 @@ class ClaimWatchers:
         return True
 
     def _give_up(self, ask: Ask) -> None:
-        if self._waiting.pop(ask, None) is not None:
+        if self._held[ask]:
+            self._deferred.add(ask)
+        elif self._waiting.pop(ask, None) is not None:
             ask.reply(Claims(), None)
 
     @property
@@ -188,8 +194,28 @@ class ClaimWatchers:
         """The claims that wait."""
         return list(self._waiting)
 
+    def hold(self, asks: Iterable[Ask]) -> None:
+        """A transaction may grant them something: none is answered otherwise until `release`.
+
+        A claim that gave up meanwhile would have runs of which its worker knows nothing.
+        """
+        self._held.update(asks)
+
+    def release(self, asks: Iterable[Ask]) -> None:
+        """That transaction is over; whose time has come looks once more, by its id."""
+        for ask in asks:
+            self._held[ask] -= 1
+            if not self._held[ask]:
+                del self._held[ask]
+                if ask in self._deferred:
+                    self._deferred.discard(ask)
+                    self.resubmit(ask)
+
     def resubmit(self, ask: Ask) -> None:
         """Let a claim look again: there is something for it."""
+        if self._held[ask]:
+            self._deferred.add(ask)
+            return
         timer = self._waiting.pop(ask, None)
         if timer is not None:
             timer.cancel()
