@@ -12,6 +12,7 @@ import pytest
 from aiki.engine.committer import Ask
 from aiki.errors import StoreUnavailable
 from tests.engine.support import Ring, ids_of
+from tests.support.databases import exact
 
 
 class SlowCommits:
@@ -84,6 +85,7 @@ async def test_a_claim_that_is_to_look_again_during_the_commit_has_its_run_once(
     assert ids_of(await ring.claim()) == [another], "no claim of the past was given this one"
 
 
+@exact
 async def test_it_has_its_run_although_the_answer_to_the_commit_was_lost(
     ring: Ring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
