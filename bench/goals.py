@@ -44,5 +44,6 @@ GOALS: dict[tuple[str, str], dict[str, Goal]] = {
     ("sqlite", "embedded"): _column(6, 2, 0.8, 4, 0.6, 6),
     ("postgresql", "embedded"): _column(5, 1.6, 1.2, 6, 0.6, 8),
     ("postgresql", "separate"): _column(8, 3, 1, 6, 0.4, 6),
+    ("postgresql", "redis"): _column(8, 3, 1, 6, 0.4, 6),
 }
 """By store and topology; Y is the yardstick of the store."""

@@ -59,14 +59,38 @@ async def embedded(database: Database) -> AsyncIterator[Stand]:
 
 
 @asynccontextmanager
-async def separate(database: Database, transport: str = "http") -> AsyncIterator[Stand]:
+async def server_process(database: Database, queue: str | None = None) -> AsyncIterator[str]:
+    """A server over HTTP, which announces at this broker; its URL."""
+    server = _started("server", "--url", database.url, "--port", "0", "--grpc-port", "none",
+                      *(["--queue", queue] if queue else []))  # fmt: skip
+    try:
+        yield str((await _ready(server))["url"])
+    finally:
+        _stop(server)
+
+
+@asynccontextmanager
+async def over_redis(database: Database) -> AsyncIterator[Stand]:
+    """Server and worker as `separate`, with Redis Streams between them."""
+    from tests.services import redis
+
+    with redis.private_server() as broker:
+        async with separate(database, queue=broker.url) as stand:
+            yield stand
+
+
+@asynccontextmanager
+async def separate(
+    database: Database, transport: str = "http", queue: str | None = None
+) -> AsyncIterator[Stand]:
     """One server and one worker, each a process of its own, over loopback."""
+    heard = ["--queue", queue] if queue else []
     server = _started("server", "--url", database.url, "--port", "0", "--grpc-port",
-                      "0" if transport == "grpc" else "none")  # fmt: skip
+                      "0" if transport == "grpc" else "none", *heard)  # fmt: skip
     try:
         ready = await _ready(server)
         url = ready["grpc_url" if transport == "grpc" else "url"]
-        worker = _started("worker", "bench.workloads:WORKFLOWS", "--url", url)
+        worker = _started("worker", "bench.workloads:WORKFLOWS", "--url", url, *heard)
         try:
             await _ready(worker)
             async with aiki.connect(url) as client:
@@ -102,4 +126,4 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-TOPOLOGIES = {"embedded": embedded, "separate": separate}
+TOPOLOGIES = {"embedded": embedded, "separate": separate, "redis": over_redis}

@@ -1,7 +1,9 @@
 """The demo: index the standard library, kill what works on it, and prove what was not repeated.
 
 Run it by `./scripts/demo`: one worker, killed twice. With `--servers` two servers on PostgreSQL and
-three workers do it, and one of each is killed. It exits with 0 only if the proof holds.
+three workers do it, and one of each is killed; with `--queue` they hear of work from Redis Streams,
+and with `--flush-every 5` all of Redis is deleted every five seconds. It exits with 0 only if the
+proof holds.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -133,7 +136,12 @@ class Demo:
     """One run of the library index with two kills."""
 
     def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
-        self.staging: Staging = with_servers(options.database) if options.servers else alone
+        self.staging: Staging = alone
+        if options.servers:
+            self.staging = with_servers(options.database, options.queue)
+        self.queue: str | None = options.queue
+        self.flush_seconds: float | None = options.flush_every
+        self.flushes = 0
         self.scratch = scratch
         self.folder: str = options.folder
         self.limit: int | None = options.limit
@@ -151,12 +159,36 @@ class Demo:
             raise DemoError(f"there is no .py file below {self.folder}")
         with Screen(len(self.files)) as self.screen:
             async with self.staging(self.scratch, self.executions) as self.stage:
-                async with aiki.connect(self.stage.url) as self.client:
+                async with aiki.connect(self.stage.url) as self.client, self._flushing():
                     try:
                         async with asyncio.timeout(_LIMIT_SECONDS):
                             return await self._run(self.client)
                     except TimeoutError:
                         raise DemoError(f"not done after {_LIMIT_SECONDS:g} s") from None
+
+    @asynccontextmanager
+    async def _flushing(self) -> AsyncGenerator[None]:
+        """Delete all that is in Redis, again and again: it only brings news."""
+        if self.queue is None or self.flush_seconds is None:
+            yield
+            return
+        from redis.asyncio import Redis
+
+        redis: Any = Redis
+        async with redis.from_url(self.queue) as client:
+            flusher = asyncio.create_task(self._flush(client.flushall, self.flush_seconds))
+            try:
+                yield
+            finally:
+                flusher.cancel()
+                await asyncio.gather(flusher, return_exceptions=True)
+                self.screen.say(f"FLUSHALL came {self.flushes} times")
+
+    async def _flush(self, flush: Callable[[], Awaitable[object]], seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await flush()
+            self.flushes += 1
 
     async def _run(self, client: aiki.Client) -> bool:
         self.screen.say(f"Indexing {len(self.files)} files below {self.folder}")
@@ -303,6 +335,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--servers", action="store_true", help="two servers on PostgreSQL and three workers"
     )
     parser.add_argument("--database", metavar="URL", help="PostgreSQL to use with --servers")
+    parser.add_argument("--queue", metavar="URL", help="Redis that brings the news to --servers")
+    parser.add_argument(
+        "--flush-every", type=float, metavar="SECONDS", help="delete all of that Redis so often"
+    )
     parser.add_argument("--limit", type=int, help="index the first so many files only")
     parser.add_argument(
         "--tamper", action="store_true", help="forge a line of the ledger: the proof has to fail"

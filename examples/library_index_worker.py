@@ -13,10 +13,13 @@ import aiki
 from examples.library_index import WORKFLOWS
 
 
-async def main(url: str) -> None:
+async def main(url: str, queue: str | None = None) -> None:
     """Work until SIGTERM, or until whoever started it is gone."""
+    subscriber = aiki.RedisStreams(queue) if queue else None
     async with aiki.connect(url) as client:
-        worker = asyncio.create_task(aiki.Worker(client, workflows=WORKFLOWS).run())
+        worker = asyncio.create_task(
+            aiki.Worker(client, workflows=WORKFLOWS, subscriber=subscriber).run()
+        )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, worker.cancel)
 
@@ -34,4 +37,4 @@ async def main(url: str) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # the files that are parsed have warnings of their own
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

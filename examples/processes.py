@@ -107,8 +107,10 @@ class Stage(NamedTuple):
             await process.kill()
 
 
-def _worker(number: int, url: str, scratch: Path, executions: Path) -> Process:
-    command = ["examples.library_index_worker", url]
+def _worker(
+    number: int, url: str, scratch: Path, executions: Path, queue: str | None = None
+) -> Process:
+    command = ["examples.library_index_worker", url, *([queue] if queue else [])]
     return Process(f"worker {number}", command, executions, scratch / f"worker-{number}.log")
 
 
@@ -127,8 +129,11 @@ async def alone(scratch: Path, executions: Path) -> AsyncGenerator[Stage]:
 Staging = Callable[[Path, Path], AbstractAsyncContextManager[Stage]]
 
 
-def with_servers(database: str | None) -> Staging:
-    """Two servers on this PostgreSQL, or on one that is started here, and three workers."""
+def with_servers(database: str | None, queue: str | None = None) -> Staging:
+    """Two servers on this PostgreSQL, or on one that is started here, and three workers.
+
+    The servers announce ready runs in this Redis, where the workers listen; without it these poll.
+    """
 
     @asynccontextmanager
     async def staged(scratch: Path, executions: Path) -> AsyncGenerator[Stage]:
@@ -138,12 +143,13 @@ def with_servers(database: str | None) -> Staging:
             for number in (1, 2):
                 port = _free_port()
                 command = ["aiki.cli", "server", "--url", url, "--port", str(port),
-                           "--grpc-port", "none", "--json"]  # fmt: skip
+                           "--grpc-port", "none", "--json",
+                           *(["--queue", queue] if queue else [])]  # fmt: skip
                 log = scratch / f"server-{number}.log"
                 servers.append(Process(f"server {number}", command, executions, log))
                 urls.append(f"127.0.0.1:{port}")
             where = f"http://{','.join(urls)}"
-            workers = [_worker(n + 1, where, scratch, executions) for n in range(_WORKERS)]
+            workers = [_worker(n + 1, where, scratch, executions, queue) for n in range(_WORKERS)]
             stage = Stage(where, workers, servers)
             try:
                 for server in servers:

@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     )
     from aiki.model.retry import Retry
     from aiki.queue.polling import AdaptivePolling, SimplePolling
-    from aiki.queue.subscriber import Subscriber
+    from aiki.queue.rabbitmq.subscriber import RabbitMQ
+    from aiki.queue.redis.subscriber import RedisStreams
+    from aiki.queue.subscriber import Ask, Interest, Subscriber
     from aiki.worker import Worker
     from aiki.workflow.context import TaskContext, task_context
     from aiki.workflow.definition import Start, Workflow, WorkflowFamily, workflow
@@ -68,6 +70,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdaptivePolling",
     "AikiError",
+    "Ask",
     "ChildFailed",
     "ChildHandle",
     "ClaimLost",
@@ -80,13 +83,16 @@ __all__ = [
     "Evicted",
     "ForbiddenInWorkflow",
     "IncompatiblePeer",
+    "Interest",
     "InvalidRequest",
     "InvalidTransition",
     "LimitExceeded",
     "NonRetryable",
     "NotFound",
     "PayloadError",
+    "RabbitMQ",
     "Received",
+    "RedisStreams",
     "Retry",
     "RetryAfter",
     "Run",
@@ -131,6 +137,7 @@ __all__ = [
 _MODULES = {
     "AdaptivePolling": "aiki.queue.polling",
     "AikiError": "aiki.errors",
+    "Ask": "aiki.queue.subscriber",
     "ChildFailed": "aiki.errors",
     "ChildHandle": "aiki.workflow.run",
     "ClaimLost": "aiki.errors",
@@ -143,13 +150,16 @@ _MODULES = {
     "Evicted": "aiki.errors",
     "ForbiddenInWorkflow": "aiki.errors",
     "IncompatiblePeer": "aiki.errors",
+    "Interest": "aiki.queue.subscriber",
     "InvalidRequest": "aiki.errors",
     "InvalidTransition": "aiki.errors",
     "LimitExceeded": "aiki.errors",
     "NonRetryable": "aiki.errors",
     "NotFound": "aiki.errors",
     "PayloadError": "aiki.errors",
+    "RabbitMQ": "aiki.queue.rabbitmq.subscriber",
     "Received": "aiki.workflow.event",
+    "RedisStreams": "aiki.queue.redis.subscriber",
     "Retry": "aiki.model.retry",
     "RetryAfter": "aiki.errors",
     "Run": "aiki.workflow.run",
@@ -190,12 +200,20 @@ _MODULES = {
     "workflow": "aiki.workflow.definition",
 }
 
+_EXTRAS = {"aiormq": "rabbitmq", "redis": "redis"}
+
 
 def __getattr__(name: str) -> Any:
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module 'aiki' has no attribute {name!r}")
-    value = getattr(import_module(module), name)
+    try:
+        value = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise ImportError(f"aiki.{name} needs a library: install aiki[{extra}]") from error
     globals()[name] = value
     return value
 

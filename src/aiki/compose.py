@@ -22,10 +22,13 @@ from aiki.redaction import without_password
 
 if TYPE_CHECKING:
     from aiki.engine.engine import Engine, EngineSettings
+    from aiki.queue.publisher import Publisher
+    from aiki.queue.subscriber import Subscriber
     from aiki.server.grpc.server import GrpcServer
     from aiki.server.grpc.settings import GrpcSettings
     from aiki.server.serving import Server
     from aiki.server.settings import ServerSettings
+    from aiki.store.laws import Finding
     from aiki.store.protocol import Store
 
 DEFAULT_URL = "sqlite:///aiki.db"
@@ -33,7 +36,17 @@ POSTGRES = frozenset({"postgresql", "postgres"})
 MYSQL = frozenset({"mysql", "mariadb"})
 HTTP = frozenset({"http", "https"})
 GRPC = frozenset({"grpc", "grpcs"})
-_EXTRAS = {"asyncpg": "postgres", "asyncmy": "mysql", "grpc": "grpc"}
+REDIS = frozenset(
+    f"{scheme}{kind}" for scheme in ("redis", "rediss") for kind in ("", "+cluster", "+sentinel")
+)
+RABBITMQ = frozenset({"amqp", "amqps"})
+_EXTRAS = {
+    "asyncpg": "postgres",
+    "asyncmy": "mysql",
+    "grpc": "grpc",
+    "redis": "redis",
+    "aiormq": "rabbitmq",
+}
 
 
 def connect(
@@ -142,6 +155,70 @@ def store_for(
     return SqliteStore(sqlite_path(url))
 
 
+async def inspect(url: str) -> list[Finding]:
+    """The laws of `aiki.store.laws` that do not hold in the database that a URL names.
+
+    Raises `ConfigurationError` for what is no database of this version of Aiki, and
+    `StoreUnavailable`.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme in HTTP | GRPC:
+        raise ConfigurationError(
+            f"{without_password(url)!r} is a server: examine its database, by its own URL"
+        )
+    try:
+        if scheme in POSTGRES:
+            from aiki.store.postgres import inspection as postgres
+
+            return await postgres.inspect(url)
+        if scheme in MYSQL:
+            from aiki.store.mysql import inspection as mysql
+
+            return await mysql.inspect(url)
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+    from aiki.store.sqlite import inspection
+
+    return await inspection.inspect(sqlite_path(url))
+
+
+def publisher_for(url: str) -> Publisher:
+    """What announces ready runs at the broker that a URL names; nothing is contacted yet."""
+    try:
+        if _broker(url) in REDIS:
+            from aiki.queue.redis.publisher import RedisPublisher
+
+            return RedisPublisher(url)
+        from aiki.queue.rabbitmq.publisher import RabbitPublisher
+
+        return RabbitPublisher(url)
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+
+
+def subscriber_for(url: str) -> Subscriber:
+    """How a worker listens at the broker that a URL names; nothing is contacted yet."""
+    try:
+        if _broker(url) in REDIS:
+            from aiki.queue.redis.subscriber import RedisStreams
+
+            return RedisStreams(url)
+        from aiki.queue.rabbitmq.subscriber import RabbitMQ
+
+        return RabbitMQ(url)
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+
+
+def _broker(url: str) -> str:
+    scheme = urlsplit(url).scheme
+    if scheme not in REDIS | RABBITMQ:
+        raise ConfigurationError(
+            f"{without_password(url)!r} names no broker that Aiki knows: redis(s):// or amqp(s)://"
+        )
+    return scheme
+
+
 def _missing(error: ModuleNotFoundError) -> ConfigurationError:
     extra = _EXTRAS.get((error.name or "").partition(".")[0])
     if extra is None:
@@ -215,8 +292,10 @@ class Node:
         grpc: GrpcSettings | None = None,
         *,
         tls: SSLContext | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self._store = store
+        self._publisher = publisher
         self._settings = settings
         self._http = http
         self._grpc = grpc
@@ -229,7 +308,7 @@ class Node:
         from aiki.engine.engine import Engine
         from aiki.server.serving import Server
 
-        engine = Engine(self._store, self._settings)
+        engine = Engine(self._store, self._settings, self._publisher)
         await engine.start()
         self._engine = engine
         listeners: list[GrpcServer] = []

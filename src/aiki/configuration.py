@@ -31,7 +31,7 @@ Token = Annotated[str, Meta(min_length=1, pattern=r"^[\x21-\x7e]+$")]
 Shard = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH)]
 
 _SECRETS = frozenset({"token"})
-_URLS = frozenset({"url", "read_url", "listen_url"})
+_URLS = frozenset({"url", "queue", "read_url", "listen_url"})
 _BOOLEANS = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "default"
     token: tuple[Token, ...] = ()
     """A client sends the first; a server accepts each, so that they can be exchanged one by one."""
+    queue: Url | None = None
+    """A broker that announces ready runs, for servers and workers alike; none: workers poll."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     graceful_shutdown_timeout_ms: Annotated[int, Meta(ge=0)] = 5_000
 

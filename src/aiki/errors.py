@@ -23,6 +23,7 @@
     └── ServiceError                the service's trouble: the same call may succeed later
         ├── ServerBusy              a bounded queue is full
         ├── StoreUnavailable        the database cannot answer
+        ├── QueueUnavailable        the broker cannot answer; workers poll meanwhile
         ├── ServerUnreachable       no server answers, or not in a way that can be understood
         └── Closed                  the client or the engine was closed
 
@@ -112,6 +113,10 @@ class ServerBusy(ServiceError):
 
 class StoreUnavailable(ServiceError):
     """The database cannot answer now."""
+
+
+class QueueUnavailable(ServiceError):
+    """The broker cannot answer now."""
 
 
 class ServerUnreachable(ServiceError):

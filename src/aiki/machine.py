@@ -3,7 +3,7 @@
 `decide(state, command, now)` answers the next state and the reason of the transition, or no reason
 where the state changes without one (a record, a request that is only noted). `LEGAL` lists, for
 each command and status, where it may lead and why; a command that is not listed for a status is an
-`InvalidTransition` and changes nothing. The rows T1 to T19 are named in `docs/state-machine.md`.
+`InvalidTransition` and changes nothing. The rows T1 to T20 are named in `docs/state-machine.md`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ _replace = msgspec.structs.replace
 
 class Due(msgspec.Struct, frozen=True):
     """T2: the start's delay is over."""
+
+
+class Admit(msgspec.Struct, frozen=True):
+    """T20: the runs before it with the same ordering key have ended."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -106,7 +110,9 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """T14."""
+    """T14; `in_turn` where the run has an ordering key: before its first claim it lines up."""
+
+    in_turn: bool = False
 
 
 class RequestStop(msgspec.Struct, frozen=True):
@@ -140,6 +146,7 @@ class Reconsider(msgspec.Struct, frozen=True):
 
 Command = (
     Due
+    | Admit
     | Claim
     | Record
     | Park
@@ -169,6 +176,7 @@ class Decided(NamedTuple):
 
 
 _LIVE: tuple[Status, ...] = (
+    "awaiting_turn",
     "scheduled",
     "queued",
     "running",
@@ -185,6 +193,7 @@ _FORCED: tuple[Status, str | None] = ("cancelled", "forced")
 
 LEGAL: dict[type[Command], dict[Status, set[tuple[Status, str | None]]]] = {
     Due: {"scheduled": {("queued", "new")}},
+    Admit: {"awaiting_turn": {("queued", "admitted"), ("scheduled", "admitted")}},
     Claim: {"queued": {("running", "claimed")}},
     Record: {"running": {("running", None)}},
     Park: {"running": {("waiting", "parked"), ("queued", "woken"), ("paused", "paused")}},
@@ -196,6 +205,7 @@ LEGAL: dict[type[Command], dict[Status, set[tuple[Status, str | None]]]] = {
     Recover: {"running": {("queued", "recovered"), ("failed", "dead_letter")}},
     Wake: {"waiting": {("queued", reason) for reason in _WAKES}},
     Pause: {
+        "awaiting_turn": {("paused", "paused")},
         "scheduled": {("paused", "paused")},
         "queued": {("paused", "paused")},
         "waiting": {("paused", "paused")},
@@ -203,10 +213,16 @@ LEGAL: dict[type[Command], dict[Status, set[tuple[Status, str | None]]]] = {
         "paused": {("paused", None)},
     },
     Resume: {
-        "paused": {("queued", "resumed"), ("scheduled", "resumed"), ("waiting", "resumed")},
+        "paused": {
+            ("awaiting_turn", "resumed"),
+            ("scheduled", "resumed"),
+            ("queued", "resumed"),
+            ("waiting", "resumed"),
+        },
         "running": {("running", None)},
     },
     RequestStop: {
+        "awaiting_turn": _UNSTARTED,
         "scheduled": _UNSTARTED,
         "queued": {*_UNSTARTED, ("queued", None), _FORCED},
         "running": {("running", None), _FORCED},
@@ -244,7 +260,12 @@ def decide(state: RunState, command: Command, now: Instant) -> Decided:
 
 
 def _verb(kind: type) -> str:
-    words = {"RequestStop": "be cancelled", "EndGrace": "end its grace", "Due": "become due"}
+    words = {
+        "RequestStop": "be cancelled",
+        "EndGrace": "end its grace",
+        "Due": "become due",
+        "Admit": "be admitted",
+    }
     verbs = {"Claim": "be claimed", "Recover": "be recovered", "Terminate": "be terminated"}
     return words.get(kind.__name__) or verbs.get(kind.__name__) or kind.__name__.lower()
 
@@ -276,6 +297,13 @@ def _due(state: RunState, _: Due, now: Instant) -> Decided:
     if state.due_at is not None and state.due_at > now:
         raise InvalidTransition("the run is not due yet")
     return _move(state, "queued", "new", due_at=None)
+
+
+def _admit(state: RunState, _: Admit, now: Instant) -> Decided:
+    """A run that is delayed for longer keeps its place: those behind it wait for it."""
+    if state.due_at is not None and state.due_at > now:
+        return _move(state, "scheduled", "admitted")
+    return _move(state, "queued", "admitted", due_at=None)
 
 
 def _claim(state: RunState, command: Claim, now: Instant) -> Decided:
@@ -383,10 +411,12 @@ def _pause(state: RunState, _: Pause, now: Instant) -> Decided:
     return _move(state, "paused", "paused")
 
 
-def _resume(state: RunState, _: Resume, now: Instant) -> Decided:
+def _resume(state: RunState, command: Resume, now: Instant) -> Decided:
     if state.status == "running":
         undone = _replace(state, pause_requested=False) if state.pause_requested else state
         return Decided(undone, None)
+    if state.started_at is None and command.in_turn:
+        return _move(state, "awaiting_turn", "resumed")
     if state.started_at is None and state.due_at is not None and state.due_at > now:
         return _move(state, "scheduled", "resumed")
     if state.retry_pending and state.due_at is not None and state.due_at > now:
@@ -439,6 +469,7 @@ def _reconsider(state: RunState, command: Reconsider, now: Instant) -> Decided:
 
 _DECIDE: dict[type[Command], Callable[[RunState, Any, Instant], Decided]] = {
     Due: _due,
+    Admit: _admit,
     Claim: _claim,
     Record: _record,
     Park: _park,

@@ -8,6 +8,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.goals import GOALS
+from bench.queues import STRATEGIES
+from bench.queues import main as queues
 from bench.workloads import WORKLOADS
 
 
@@ -27,15 +29,26 @@ def test_the_table_says_whether_a_goal_was_reached(capsys: pytest.CaptureFixture
     assert "reached" in out or "missed" in out
 
 
-@pytest.mark.parametrize("topology", ["embedded", "separate"])
+@pytest.mark.parametrize("topology", ["embedded", "separate", "redis"])
 def test_servers_are_measured_too(capsys: pytest.CaptureFixture[str], topology: str) -> None:
     main(["--tiny", "--json", "--store", "postgresql", "--topology", topology, "W3"])
     (row,) = json.loads(capsys.readouterr().out)
     assert row["value"] > 0 and row["goal"] > 0
-    assert ("server" in row["cpu_seconds"]) == (topology == "separate")
+    assert ("server" in row["cpu_seconds"]) == (topology != "embedded")
 
 
 def test_an_unknown_workload_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["W9"])
     assert "no workload W9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+def test_what_a_strategy_costs_is_counted(
+    capsys: pytest.CaptureFixture[str], strategy: str
+) -> None:
+    queues(["--runs", "40", "--store", "sqlite", "--json", strategy])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["runs_a_second"] > 0
+    assert found["server_round_trips"] > 0
+    assert (found["broker_round_trips"] > 0) == (STRATEGIES[strategy].broker is not None)

@@ -1,5 +1,8 @@
 """Commands that change something, each in plain lines and in JSON."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,3 +66,21 @@ def test_migrate(call: Call) -> None:
         ["applied", "nothing: the schema is up to date"],
     ]
     assert call("runs", "list", "--url", "sqlite:///new.db") == (0, "", "")
+
+
+def test_doctor_finds_a_sound_database_sound(call: Call, runs: Runs) -> None:
+    assert call("doctor").code == 0
+    assert call("doctor", "--json").json["broken"] == []
+
+
+def test_doctor_names_the_law_that_is_broken(call: Call, runs: Runs, place: Path) -> None:
+    (database,) = place.glob("*.db")
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE run SET ended_at = NULL WHERE id = ?", (runs.completed,))
+        connection.commit()
+    told = call("doctor")
+    assert told.code == 1
+    assert ["an end is on record", runs.completed] in told.rows
+    document = call("doctor", "--json")
+    assert document.code == 1
+    assert {"law": "an end is on record", "rows": [[runs.completed]]} in document.json["broken"]

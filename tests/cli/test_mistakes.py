@@ -94,6 +94,8 @@ MISTAKES = [
     Mistake("migrate --url sqlite:///text.db", 1, "text.db", {"text.db": "no database " * 99}),
     Mistake("migrate --url sqlite:///other.db", 1, "another program"),
     Mistake("runs list --url sqlite:///newer.db", 1, "upgrade Aiki"),
+    Mistake("doctor --url sqlite:///none.db", 1, "there is no file"),
+    Mistake("doctor --url http://127.0.0.1:1", 1, "examine its database"),
     # Settings
     Mistake("config show --config none.toml", 1, "does not exist"),
     Mistake("config show", 1, "AIKI_URL", environment={"AIKI_ULR": "sqlite:///a.db"}),

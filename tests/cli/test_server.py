@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from aiki.ids import new_id
 from tests.cli.conftest import APPLICATION, LONGEST, Call, Process
+from tests.queue.brokers import KINDS, shared_broker
 from tests.services import postgres
 
 Start = Callable[..., Process]
@@ -120,6 +122,35 @@ def test_a_worker_of_a_server_elsewhere_loads_neither_engine_nor_driver(start: S
     assert "aiki.worker" in loaded
     for module in ("aiki.engine", "aiki.store", "aiki.server", "asyncpg", "asyncmy", "grpc"):
         assert f"'{module}'" not in loaded
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_queue_between_server_and_worker_is_one_setting(
+    call: Call, start: Start, kind: str
+) -> None:
+    queue = shared_broker(kind, new_id()).url
+    url = ready(start("server", *ANY, "--queue", queue))["url"]
+    worker = start("worker", OFFERED, "--url", url, "--queue", queue)
+    worker.until("ready\t")
+    completes(call, start, url)
+    assert msgspec.json.decode(get(f"{url}/readyz")[1])["queue"] == "answers"
+    worker.popen.send_signal(signal.SIGTERM)
+    assert worker.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "queue", "fix"),
+    [
+        ("sqlite:///a.db", "redis://127.0.0.1:1", "queue is for a server elsewhere"),
+        ("http://127.0.0.1:1", "kafka://127.0.0.1:1", "names no broker that Aiki knows"),
+        ("http://127.0.0.1:1", "redis://127.0.0.1:1?prefx=a", "known are prefix"),
+    ],
+)
+def test_a_queue_that_cannot_be_is_refused(start: Start, url: str, queue: str, fix: str) -> None:
+    worker = start("worker", OFFERED, "--url", url, "--queue", queue)
+    assert worker.ended() == 1
+    assert worker.lines[-1].startswith("error: ")
+    assert fix in worker.lines[-1]
 
 
 def test_a_worker_waits_for_its_server(call: Call, start: Start) -> None:

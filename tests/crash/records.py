@@ -9,12 +9,6 @@ from tests.differential.invariants import broken
 from tests.differential.stores import look_at
 
 RECORDS = {
-    "a call has one entry": """
-        SELECT run_id, attempt, address, ordinal FROM entry
-        GROUP BY run_id, attempt, address, ordinal HAVING count(*) > 1""",
-    "entries have no gaps": """
-        SELECT run_id FROM entry GROUP BY run_id, attempt
-        HAVING max(number) <> count(*) OR min(number) <> 1""",
     "epochs never go back": """
         SELECT run_id FROM (
             SELECT run_id, epoch, lag(epoch) OVER (PARTITION BY run_id, attempt ORDER BY number)
@@ -28,13 +22,6 @@ RECORDS = {
     "one ending a run": """
         SELECT run_id FROM transition WHERE status IN ('completed', 'failed', 'cancelled')
         GROUP BY run_id HAVING count(*) <> 1""",
-    "an event is taken once": """
-        SELECT fact_id FROM entry WHERE fact_id IS NOT NULL
-        GROUP BY fact_id HAVING count(*) > 1""",
-    "a child is started once": """
-        SELECT parent_id, key FROM child GROUP BY parent_id, key HAVING count(*) > 1""",
-    "timers are never early": """
-        SELECT run_id FROM entry WHERE kind = 'timer' AND at < due_at""",
 }
 
 

@@ -20,7 +20,7 @@ from aiki.operations.bulk import BulkResult, SentEvents
 from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.runs import RunPage, Started
 from aiki.operations.work import ClaimedRun, Claims, HeartbeatAnswer, Reported
-from tests.differential.invariants import broken
+from tests.differential.invariants import OF_WORKERS, broken
 from tests.differential.kept import differences, snapshot
 from tests.differential.oracle import Oracle
 from tests.differential.records import Answer
@@ -191,7 +191,7 @@ class Pair:
         """Everything that is kept, and the invariants."""
         different = differences(snapshot(self.look), self.oracle.snapshot())
         assert not different, "\n".join(different)
-        violated = broken(self.look)
+        violated = broken(self.look, OF_WORKERS)
         assert not violated, violated
 
     # Choosing

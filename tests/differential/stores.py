@@ -76,9 +76,6 @@ def frozen_clock(kind: str) -> Iterator[None]:
 class Look(Protocol):
     """A connection that reads what a store has committed."""
 
-    now: str
-    """The database's instant, as an expression of SQL."""
-
     def rows(self, sql: str) -> Rows: ...
 
     def freeze(self) -> None:
@@ -90,8 +87,6 @@ class Look(Protocol):
 
 class SqliteLook:
     """Reads a file."""
-
-    now = "(SELECT now_ms FROM clock)"
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path)
@@ -108,8 +103,6 @@ class SqliteLook:
 
 class PostgresLook:
     """Reads a schema of PostgreSQL."""
-
-    now = "aiki_now()"
 
     def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
         from aiki.store.postgres.connection import connect
@@ -136,8 +129,6 @@ class PostgresLook:
 class MySqlLook:
     """Reads a database of MySQL or MariaDB."""
 
-    now = "(SELECT FLOOR(UNIX_TIMESTAMP(NOW(6)) * 1000) + offset_ms FROM clock)"
-
     def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
         from aiki.store.mysql.connection import connect
 
@@ -150,7 +141,7 @@ class MySqlLook:
         return list(found[0])
 
     def freeze(self) -> None:
-        self.now = f"(SELECT {FROZEN} + offset_ms FROM clock)"
+        """`frozen_clock` has done it."""
 
     def close(self) -> None:
         self._loop.run_until_complete(self._connection.close())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aiki.model.audit import Principal
-from tests.differential.invariants import broken
+from tests.differential.invariants import OF_WORKERS, broken
 from tests.differential.stores import Look, kinds, look_at, using
 from tests.differential.storm import Storm
 from tests.engine.support import Ring
@@ -41,10 +41,10 @@ def _storm(path: Path, seed: int) -> None:
     try:
         storm = Storm(rings, seed)
         loop.run_until_complete(storm.blow(OPERATIONS))
-        assert broken(look) == {}
+        assert broken(look, OF_WORKERS) == {}
         _promises_are_kept(storm, look)
         loop.run_until_complete(storm.settle())
-        assert broken(look) == {}
+        assert broken(look, OF_WORKERS) == {}
         _nothing_is_left(look)
     finally:
         look.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/guide.md")
+PAGES = ("README.md", "docs/guide.md", "docs/queues.md")
 
 
 def blocks(page: str, language: str) -> str:
@@ -31,7 +31,7 @@ def blocks(page: str, language: str) -> str:
 def test_python_blocks_run_in_order(page: str, tmp_path: Path) -> None:
     program = tmp_path / f"{Path(page).stem.lower()}.py"
     program.write_text(blocks(page, "python"), encoding="utf-8")
-    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-W", "error", str(program)],
         cwd=tmp_path,

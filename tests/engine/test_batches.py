@@ -37,6 +37,7 @@ from tests.engine.support import (
     entry,
     event_of,
     ids_of,
+    report_of,
     run_report,
     start_of,
     turns,
@@ -171,14 +172,13 @@ async def test_a_full_queue_refuses_clients_and_never_workers(
     ring: Ring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(committer, "QUEUED_OPERATIONS", 5)
-    await ring.worker()
+    run = await ring.running()
     starts = [StartRuns(starts=(start_of(),)) for _ in range(8)]
     beat = Heartbeat(incarnation="worker-1", held=())
-    operations: list[Operation[Any]] = [*starts, beat]
+    operations: list[Operation[Any]] = [*starts, report_of(run, COMPLETE), beat]
     answers = await asyncio.gather(*map(ring.call, operations), return_exceptions=True)
-    assert [isinstance(answer, ServerBusy) for answer in answers] == [False] * 5 + [True] * 3 + [
-        False
-    ]
+    busy = [isinstance(answer, ServerBusy) for answer in answers]
+    assert busy == [False] * 5 + [True] * 3 + [False, False]
     assert await ring.start()
 
 
@@ -279,3 +279,18 @@ async def test_what_was_submitted_is_committed_before_the_engine_stops(
         answers = await asyncio.gather(*calls)
     assert all(started.created for (started,) in answers)
     assert ring.rows("SELECT count(*) FROM run") == [(30,)]
+
+
+async def test_a_fault_in_telling_others_leaves_a_server_that_answers(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(committed: object) -> None:
+        raise RuntimeError("mine")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ring.engine.committer, "_on_commit", broken)
+        run_id = await ring.start()
+    assert "not all whom it concerns are told" in caplog.text
+    assert await ring.status(run_id) == "queued"
+    await ring.worker()
+    assert (await ring.take()).id == run_id

@@ -13,7 +13,7 @@ from aiki.ids import new_id
 from aiki.model.task import Divergence, Wait
 from aiki.operations.base import OPERATIONS, Operation
 from aiki.operations.bulk import CancelRuns, RerunRun, RerunRuns, SendEvents
-from aiki.operations.catalog import SetRetention
+from aiki.operations.catalog import ListDeadLetters, RedriveDeadLetter, SetRetention
 from aiki.operations.runs import (
     CancelRun,
     PauseRun,
@@ -32,6 +32,8 @@ from aiki.operations.work import (
     Heartbeat,
     LeaveWorker,
     Parked,
+    RefusedMessage,
+    RefuseMessages,
 )
 from tests.engine.support import (
     COMPLETE,
@@ -182,6 +184,11 @@ async def _retention(ring: Ring) -> Operation[Any]:
     return SetRetention(retention_ms=5_000, command_id="command-1")
 
 
+async def _refuse(ring: Ring) -> Operation[Any]:
+    message = RefusedMessage("workflow:orders", "1-0", "it names no version", "v=1")
+    return RefuseMessages(incarnation=await ring.worker(new_id()), messages=(message,))
+
+
 async def _resume_by_id(ring: Ring) -> Operation[Any]:
     run_id = await ring.start()
     await ring.call(PauseRun(id=run_id, command_id="pause-1"))
@@ -203,11 +210,19 @@ async def _diverged(ring: Ring) -> str:
     return run.id
 
 
+async def _redrive(ring: Ring) -> Operation[Any]:
+    run_id = await ring.start()
+    message = RefusedMessage("workflow:orders", "1-0", "odd", run_id)
+    await ring.call(RefuseMessages(incarnation="worker-1", messages=(message,)))
+    (letter,) = await ring.call(ListDeadLetters())
+    return RedriveDeadLetter(id=letter.id, command_id="command-1")
+
+
 SCENES: list[Callable[[Ring], Awaitable[Operation[Any]]]] = [
     _start, _event, _keyed_event, _cancel_unstarted, _cancel_running, _second_cancel, _terminate,
     _pause, _resume_running, _claim, _entries, _complete, _fail, _retry, _park, _release, _diverge,
     _register, _heartbeat, _leave, _keyed_start, _send_many, _cancel_many, _rerun, _rerun_many,
-    _retention, _resume_by_id, _waive_by_id, _retry_by_id,
+    _retention, _resume_by_id, _waive_by_id, _retry_by_id, _refuse, _redrive,
 ]  # fmt: skip
 
 
@@ -247,7 +262,7 @@ def test_every_mutating_operation_has_a_scene() -> None:
     shown = {
         "StartRuns", "SendEvent", "CancelRun", "TerminateRun", "PauseRun", "ClaimRuns", "Report",
         "RegisterWorker", "Heartbeat", "LeaveWorker", "SendEvents", "CancelRuns", "RerunRun",
-        "RerunRuns", "SetRetention",
+        "RerunRuns", "SetRetention", "RefuseMessages", "RedriveDeadLetter",
     }  # fmt: skip
     assert mutating == shown | STATE_DECIDES
 

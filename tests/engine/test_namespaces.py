@@ -14,7 +14,12 @@ from aiki.model.audit import Principal
 from aiki.model.task import Wait
 from aiki.operations.base import OPERATIONS, Operation
 from aiki.operations.bulk import RerunRun
-from aiki.operations.catalog import ListDeadLetters, ListWorkers, ListWorkflows
+from aiki.operations.catalog import (
+    ListDeadLetters,
+    ListWorkers,
+    ListWorkflows,
+    RedriveDeadLetter,
+)
 from aiki.operations.runs import (
     CancelRun,
     GetHistory,
@@ -62,11 +67,12 @@ UNKNOWN: dict[str, Callable[[str], Operation[Any]]] = {
     "SendEvent": event_of,
     "LoadMemo": lambda run_id: LoadMemo(run_id=run_id, epoch=1),
     "RerunRun": lambda run_id: RerunRun(id=run_id, command_id=new_id()),
+    "RedriveDeadLetter": lambda run_id: RedriveDeadLetter(id=run_id),
     "Heartbeat": lambda run_id: Heartbeat(incarnation="worker-1", held=()),
 }
 PLAIN = {
     "StartRuns", "ListRuns", "ListWorkflows", "ListWorkers", "ListDeadLetters", "GetServerInfo",
-    "ClaimRuns", "Report", "Listen", "LeaveWorker", "RegisterWorker",
+    "ClaimRuns", "Report", "Listen", "LeaveWorker", "RegisterWorker", "RefuseMessages",
     "SendEvents", "CancelRuns", "RerunRuns",
     "GetBacklog", "GetNamespace", "SetRetention", "GetChanges",
 }  # fmt: skip

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from aiki.engine.batch import Batch
 from aiki.engine.daemons import SYSTEM_PRINCIPAL, retention, stall, wake_due
-from aiki.engine.upkeep import StallRuns
+from aiki.engine.upkeep import StallRuns, WakeDue, apply_wake, prepare_wake
 from aiki.errors import InvalidTransition, NotFound
 from aiki.ids import new_id
 from aiki.model import limits
@@ -25,6 +26,8 @@ from tests.engine.support import (
     RECORDED,
     RELEASE,
     Ring,
+    Transaction,
+    child_of,
     entry,
     ids_of,
     start_of,
@@ -107,6 +110,30 @@ async def test_a_deadline_ends_an_unstarted_run_at_once(ring: Ring) -> None:
     await wake_due(ring.engine)
     assert await ring.status(run_id) == "failed"
     assert ring.rows("SELECT * FROM outbox") == []
+
+
+async def test_a_deadline_that_comes_after_the_naming_is_left_to_the_next_round(ring: Ring) -> None:
+    """Time lies between the naming of rows and their locks; a child's deadline may come in it."""
+    parent = await ring.running()
+    report = child_of(parent, delay_ms=1_000, options=RunOptions(timeout_ms=60_000))
+    (child,) = report["children"]
+    await ring.report(parent, Parked((Wait("child", child.id),)), **report)
+    await ring.pass_time(1_001)
+    due = WakeDue(ids=(child.id,))
+
+    async def wake_late(tx: Transaction) -> None:
+        batch = Batch(tx)
+        await prepare_wake(due, SYSTEM_PRINCIPAL, batch)
+        await batch.load()
+        batch.now += 60_000
+        apply_wake(due, SYSTEM_PRINCIPAL, batch)
+        await batch.flush()
+
+    await ring.store.transact(wake_late)
+    assert await ring.status(child.id) == "scheduled"
+    await ring.pass_time(60_000)
+    assert await wake_due(ring.engine) == 1
+    assert [await ring.status(run_id) for run_id in (child.id, parent.id)] == ["failed", "queued"]
 
 
 async def test_a_forced_end_after_a_timeout_is_a_cancel(ring: Ring) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import subprocess
 import sys
 import uuid
@@ -9,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from aiki.compose import inspect
 from examples import ledger
 from examples.ledger import Execution, Snapshot
+from examples.library_index import STANDARD_LIBRARY
 from tests.services.postgres import postgres
+from tests.services.redis import private_server
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = 30
@@ -69,6 +74,24 @@ def test_servers_and_workers_die_and_nothing_recorded_runs_again(folder: Path) -
     assert "SIGKILL of server" in done.stdout
     assert done.stdout.count("executed again afterwards: 0") == 2
     assert "The proof holds" in done.stdout
+
+
+def test_redis_is_wiped_every_five_seconds_and_nothing_is_lost(tmp_path: Path) -> None:
+    database = postgres("18").schema_url(f"t_{uuid.uuid4().hex}")
+    with private_server() as redis:
+        done = demo(
+            Path(STANDARD_LIBRARY),
+            *("--servers", "--database", database, "--queue", redis.url, "--flush-every", "5"),
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "SIGKILL of worker" in done.stdout
+        assert done.stdout.count("executed again afterwards: 0") == 2
+        assert "The proof holds" in done.stdout
+        flushes = re.search(r"FLUSHALL came (\d+) times", done.stdout)
+        assert flushes is not None
+        assert int(flushes[1]) >= 2
+        assert redis.client().info("commandstats")["cmdstat_xreadgroup"]["calls"] > 0
+    assert asyncio.run(inspect(database)) == []
 
 
 def test_a_forged_ledger_makes_the_demo_fail(folder: Path) -> None:

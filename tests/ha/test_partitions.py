@@ -115,11 +115,6 @@ async def _begun(executions: int) -> bool:
     return len(ledger.lines) >= executions
 
 
-@pytest.mark.xfail(
-    raises=aiki.StoreUnavailable,
-    strict=True,
-    reason="over HTTP a client does not leave a server whose database does not answer",
-)
 async def test_a_server_without_its_database_leaves_the_work_to_the_other(
     postgres_url: str,
 ) -> None:

@@ -1,6 +1,6 @@
 """The whole legality matrix of runs: every status with every command, written out by hand.
 
-The rows come from the state-machine text (T1 to T19 and the rows that win over its table), not
+The rows come from the state-machine text (T1 to T20 and the rows that win over its table), not
 from `machine.LEGAL`; the last test of the first part compares the two in both directions.
 """
 
@@ -23,6 +23,7 @@ EARLIER = NOW - 5_000
 EPOCH = 3
 
 COMMANDS: dict[str, Command] = {
+    "admit": machine.Admit(),
     "due": machine.Due(),
     "claim": machine.Claim("worker-2", "claim-2", "source-2"),
     "record": machine.Record(EPOCH),
@@ -43,37 +44,41 @@ COMMANDS: dict[str, Command] = {
     "redeliver": machine.Redeliver(),
     "reconsider": machine.Reconsider("decision"),
 }
-"""All 19 commands; those of a worker carry the epoch of `in_status`."""
+"""All 20 commands; those of a worker carry the epoch of `in_status`."""
 
 FENCED = frozenset({"record", "park", "complete", "fail", "retry", "release", "diverge"})
 """Commands of a claim holder: out of place, they are a lost claim."""
 
 _ = ""
 MATRIX: dict[str, tuple[str, ...]] = {
-    # status:   scheduled queued running waiting paused diverged stalled; terminal ones refuse all
-    "due": ("T2", _, _, _, _, _, _),
-    "claim": (_, "T3", _, _, _, _, _),
-    "record": (_, _, "T4", _, _, _, _),
-    "park": (_, _, "T5", _, _, _, _),
-    "complete": (_, _, "T5", _, _, _, _),
-    "fail": (_, _, "T5", _, _, _, _),
-    "retry": (_, _, "T5", _, _, _, _),
-    "release": (_, _, "T7", _, _, _, _),
-    "diverge": (_, _, "T18", _, _, _, _),
-    "recover": (_, _, "T6", _, _, _, _),
-    "wake": (_, _, _, "T8", _, _, _),
-    "pause": ("T13", "T13", "T13", "T13", "T13", _, _),
-    "resume": (_, _, "T14", _, "T14", _, _),
-    "stop": ("T15", "T15", "T15", "T15", "T15", "T15", "T15"),
-    "terminate": ("T15", "T15", "T15", "T15", "T15", "T15", "T15"),
-    "end_grace": ("T15", "T15", "T15", "T15", "T15", "T15", "T15"),
-    "stall": (_, "T16", _, _, _, _, _),
-    "redeliver": (_, _, _, _, _, _, "T16"),
-    "reconsider": (_, _, _, _, _, "T19", _),
+    # awaiting_turn scheduled queued running waiting paused diverged stalled; ended ones refuse all
+    "admit": ("T20", _, _, _, _, _, _, _),
+    "due": (_, "T2", _, _, _, _, _, _),
+    "claim": (_, _, "T3", _, _, _, _, _),
+    "record": (_, _, _, "T4", _, _, _, _),
+    "park": (_, _, _, "T5", _, _, _, _),
+    "complete": (_, _, _, "T5", _, _, _, _),
+    "fail": (_, _, _, "T5", _, _, _, _),
+    "retry": (_, _, _, "T5", _, _, _, _),
+    "release": (_, _, _, "T7", _, _, _, _),
+    "diverge": (_, _, _, "T18", _, _, _, _),
+    "recover": (_, _, _, "T6", _, _, _, _),
+    "wake": (_, _, _, _, "T8", _, _, _),
+    "pause": ("T13", "T13", "T13", "T13", "T13", "T13", _, _),
+    "resume": (_, _, _, "T14", _, "T14", _, _),
+    "stop": ("T15", "T15", "T15", "T15", "T15", "T15", "T15", "T15"),
+    "terminate": ("T15", "T15", "T15", "T15", "T15", "T15", "T15", "T15"),
+    "end_grace": ("T15", "T15", "T15", "T15", "T15", "T15", "T15", "T15"),
+    "stall": (_, _, "T16", _, _, _, _, _),
+    "redeliver": (_, _, _, _, _, _, _, "T16"),
+    "reconsider": (_, _, _, _, _, _, "T19", _),
 }
 LIVE: tuple[Status, ...] = (
-    "scheduled", "queued", "running", "waiting", "paused", "diverged", "stalled",
+    "awaiting_turn", "scheduled", "queued", "running", "waiting", "paused", "diverged", "stalled",
 )  # fmt: skip
+
+
+NEVER_CLAIMED = frozenset({"awaiting_turn", "scheduled"})
 
 
 def in_status(status: Status, **changes: Any) -> RunState:
@@ -98,13 +103,13 @@ def test_the_matrix_names_every_status_and_command() -> None:
     assert set(STATUSES) == {*LIVE, *TERMINAL}
     assert {type(command) for command in COMMANDS.values()} == set(machine.LEGAL)
     assert MATRIX.keys() == COMMANDS.keys()
-    assert len(COMMANDS) == 19
+    assert len(COMMANDS) == 20
 
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_cell(status: Status, command: str) -> None:
-    state = unstarted(status) if status == "scheduled" else in_status(status, due_at=NOW)
+    state = unstarted(status) if status in NEVER_CLAIMED else in_status(status, due_at=NOW)
     if command == "end_grace":
         state = in_status(status)
     kept = msgspec.structs.astuple(state)
@@ -150,6 +155,14 @@ def _steps_of_claims() -> list[Step]:
     commands = COMMANDS
     return [
         Step("T2", unstarted("scheduled", due_at=NOW), commands["due"], "queued", "new"),
+        Step("T20", unstarted("awaiting_turn"), commands["admit"], "queued", "admitted"),
+        Step(
+            "T20",
+            unstarted("awaiting_turn", due_at=LATER),
+            commands["admit"],
+            "scheduled",
+            "admitted",
+        ),
         Step("T3", unstarted("queued"), commands["claim"], "running", "claimed"),
         Step("T4", running, commands["record"], "running", None),
         Step("T5", running, commands["park"], "waiting", "parked"),
@@ -183,13 +196,14 @@ def _steps_of_others() -> list[Step]:
     steps += [
         Step("T13", in_status(status), COMMANDS["pause"], "paused", "paused")
         for status in LIVE
-        if status in ("scheduled", "queued", "waiting")
+        if status in ("awaiting_turn", "scheduled", "queued", "waiting")
     ]
     return [
         *steps,
         Step("T13", in_status("running"), COMMANDS["pause"], "running", None),
         Step("T13", in_status("paused"), COMMANDS["pause"], "paused", None),
         Step("T14", in_status("paused", due_at=LATER), COMMANDS["resume"], "queued", "resumed"),
+        Step("T14", unstarted("paused"), machine.Resume(in_turn=True), "awaiting_turn", "resumed"),
         Step("T14", delayed, COMMANDS["resume"], "scheduled", "resumed"),
         Step("T14", backing_off, COMMANDS["resume"], "waiting", "resumed"),
         Step("T14", unstarted("paused", due_at=NOW), COMMANDS["resume"], "queued", "resumed"),
@@ -217,11 +231,11 @@ _WHEN_STOPPED: dict[Status, tuple[Status, str | None]] = {
 def _steps_of_stops() -> list[Step]:
     steps: list[Step] = []
     for status in LIVE:
-        if status in ("scheduled", "queued", "paused", "stalled"):
+        if status in ("awaiting_turn", "scheduled", "queued", "paused", "stalled"):
             new = unstarted(status)
             steps.append(Step("T15", new, _stop("cancel"), "cancelled", "cancelled"))
             steps.append(Step("T17", new, _stop("timeout"), "failed", "timeout"))
-        if status != "scheduled":
+        if status not in NEVER_CLAIMED:
             state = in_status(status)
             for cause in ("cancel", "timeout"):
                 steps.append(Step("T15", state, _stop(cause), *_WHEN_STOPPED[status]))

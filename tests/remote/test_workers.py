@@ -20,6 +20,7 @@ import pytest
 from aiki import Client, Run, Unauthorized, Worker, Workflow, event, task, workflow
 from aiki.engine.daemons import recover
 from aiki.operations.catalog import ListWorkers
+from aiki.remote.http import HttpApi
 from aiki.worker.trouble import Trouble
 from tests.remote.program import hanging
 from tests.remote.support import Served, Tally, client_of, happens, served
@@ -229,9 +230,6 @@ async def test_presence_that_is_cut_by_the_way_is_taken_up_again(
             handle = await writing.enqueue(direct, "a")
             await happens(lambda: ledger.count("a first"))
             await happens(lambda: presence(server) == [(1, None)])
-            # By now its head has arrived: until then the HTTP library repeats it by itself.
-            for _ in range(5):
-                await client.call(ListWorkers())
             proxy.cut()
             await happens(lambda: presence(server) == [(2, None)])
             await on_host(server.running, server.engine.store.shift_clock(10_000))
@@ -239,6 +237,26 @@ async def test_presence_that_is_cut_by_the_way_is_taken_up_again(
             gates["all"].set()
             assert await handle.result(timeout=LIMIT) == "a firsta second"
     assert ledger.repeated == {}
+
+
+async def test_no_presence_is_sent_twice_under_one_number() -> None:
+    """Else the end of the first would tell of the second, which is still held."""
+    paths: list[str] = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        paths.append(head.decode().split(" ")[1])
+        writer.close()
+
+    listening = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening, client_of(f"http://127.0.0.1:{port}") as client:
+        api = await client.api()
+        assert isinstance(api, HttpApi)
+        present = asyncio.create_task(api.keep_presence("somebody"))
+        await happens(lambda: len(paths) > 2)
+        present.cancel()
+    assert paths == [f"/api/v1/workers/somebody/presence?number={n + 1}" for n in range(len(paths))]
 
 
 def presence(server: Served) -> list[tuple[Any, ...]]:

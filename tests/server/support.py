@@ -16,6 +16,7 @@ import aiohttp
 from aiki.engine.engine import Engine, EngineSettings
 from aiki.model.audit import Principal
 from aiki.operations.base import Operation
+from aiki.queue.publisher import Publisher
 from aiki.server.access import Access
 from aiki.server.serving import Server, ServerSettings
 from aiki.wire.calls import MEDIA_TYPE, PATH, decode_answers, encode_calls
@@ -54,11 +55,12 @@ class House:
         *,
         engine: dict[str, Any] | None = None,
         access: Access | None = None,
+        publisher: Publisher | None = None,
         **settings: Any,
     ) -> None:
         self.path = path
         chosen: dict[str, Any] = {"daemons": False} | (engine or {})
-        self.engine = Engine(store_at(path), EngineSettings(**chosen))
+        self.engine = Engine(store_at(path), EngineSettings(**chosen), publisher)
         self.api = self.engine.session(Principal())
         self.server = Server(self.engine, ServerSettings(port=0, **settings), access=access)
         self.stopped = False

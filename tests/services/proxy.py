@@ -14,17 +14,22 @@ class Proxy:
     """Forwards connections from a port of 127.0.0.1 to a server.
 
     `cut_after(needle)` cuts, once, the connection whose client sends these bytes, after they were
-    forwarded and before the answer is; `black_hole` swallows both directions of all connections.
+    forwarded and before the answer is; `black_hole` swallows both directions of all connections;
+    `say` puts words into the server's mouth.
     """
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._needle: bytes | None = None
         self._holding: asyncio.Future[None] | None = None
+        self._asking: set[asyncio.Event] = set()
         self.cuts = 0
+        self.turns = 0
+        """Round trips: how often a client spoke after it was answered."""
         self.port = 0
 
     @classmethod
@@ -60,6 +65,12 @@ class Proxy:
         """Cut the connection that next sends these bytes, after the server has answered them."""
         self._needle = needle
 
+    async def say(self, data: bytes) -> None:
+        """Send these bytes to every client, as if the server did, unasked."""
+        for writer in self._clients:
+            writer.write(data)
+            await writer.drain()
+
     def black_hole(self) -> None:
         """Nothing passes any more, and no connection is closed: as behind a dead router."""
         if self._holding is None:
@@ -83,14 +94,19 @@ class Proxy:
             return
         link = {writer, up_writer}
         self._links |= link
+        self._clients.add(writer)
         doomed = asyncio.Event()
         try:
             await asyncio.gather(
                 self._forward(reader, up_writer, doomed),
                 self._answer(up_reader, writer, doomed),
             )
+        except asyncio.CancelledError:
+            pass  # The proxy is closed; asyncio's streams would complain of a cancelled task.
         finally:
             self._links -= link
+            self._clients.discard(writer)
+            self._asking.discard(doomed)
             for end in link:
                 end.transport.abort()
 
@@ -100,6 +116,9 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await self._pass()
+                if doomed not in self._asking:
+                    self._asking.add(doomed)
+                    self.turns += 1
                 if self._needle is not None and self._needle in data:
                     self._needle = None
                     doomed.set()
@@ -114,6 +133,7 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await self._pass()
+                self._asking.discard(doomed)
                 if doomed.is_set():
                     self.cuts += 1
                     break

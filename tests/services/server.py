@@ -175,7 +175,7 @@ def _start(folder: Path, service: Service) -> None:
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
-        _until(
+        until(
             lambda: process.poll() is not None or service.answers(data),
             f"{service.name} does not answer",
         )
@@ -201,7 +201,7 @@ def _write_command(folder: Path, command: Command) -> None:
     (folder / "command.json").write_text(text, "utf-8")
 
 
-def _until(done: Callable[[], bool], complaint: str) -> None:
+def until(done: Callable[[], bool], complaint: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not done():
         if time.monotonic() > deadline:

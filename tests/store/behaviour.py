@@ -24,16 +24,19 @@ from aiki.operations.work import ChildRef, Offer
 from aiki.store.protocol import (
     ALL_NEWS,
     NO_NEWS,
+    Announcement,
     AttemptRow,
     Consumed,
     EntryRow,
     EventKey,
     Held,
     Page,
+    Place,
     Ready,
     Reference,
     Store,
     Transaction,
+    Turn,
 )
 
 R = TypeVar("R")
@@ -481,6 +484,61 @@ class StoreBehaviour:
         await verbs.delete_outbox(["a", "none"])
         assert await verbs.stale_outbox(9, 10) == ["b"]
 
+    async def test_where_ready_runs_were_announced(self, verbs: Verbs) -> None:
+        runs = {id: a_run(id, shard="eu") for id in "abc"}
+        await self._offer(verbs, *(ready(run, 5) for run in runs.values()))
+        a, b, c = (Announcement(id, "default", "orders", "1.0", "eu", 5) for id in "abc")
+        assert await verbs.unpublished("", 5, 10) == ([a, b, c], None)
+        assert await verbs.unpublished("", 5, 2) == ([a, b], "b")
+        assert await verbs.unpublished("b", 5, 2) == ([c], None)
+        assert await verbs.unpublished("", 4, 10) == ([], None)
+        assert await verbs.unpublished("", 4, 3) == ([], "c")
+        gone = a._replace(run_id="gone")
+        other_time = c._replace(ready_at=4)
+        first, second = Place("1-0", "x"), Place("2-0", "x")
+        await verbs.note_published([(b, second), (a, first), (gone, first), (other_time, first)], 7)
+        await verbs.note_published([], 7)
+        assert await verbs.unpublished("", 9, 10) == ([c], None)
+        assert await verbs.unpublished("", 9, 2) == ([], "b")
+        noted = [(a, first._replace(published_at=7)), (b, second._replace(published_at=7))]
+        assert await verbs.published("", 7, 10) == noted
+        assert await verbs.published("a", 7, 10) == noted[1:]
+        assert await verbs.published("", 6, 10) == []
+        await verbs.note_published([(a, Place("3-0", "y"))], 8)
+        assert (await verbs.published("", 8, 1))[0][1] == Place("3-0", "y", 8)
+
+    async def test_announcements_of_another_time_count_for_nothing(self, verbs: Verbs) -> None:
+        await self._offer(verbs, ready(a_run("a"), 5), ready(a_run("b"), 5))
+        a, b = (Announcement(id, "default", "orders", "1.0", "", 5) for id in "ab")
+        await verbs.note_published([(a, Place("1-0", "x")), (b, Place("2-0", "x"))], 5)
+        await verbs.delete_outbox(["a", "b"])
+        await verbs.insert_outbox([ready(a_run("a"), 6)])
+        assert await verbs.unpublished("", 9, 10) == ([a._replace(ready_at=6)], None)
+        assert await verbs.published("", 9, 10) == []
+        await verbs.note_published([(a._replace(ready_at=6), Place("3-0", "x"))], 7)
+        await verbs.forget_publications()
+        assert [place.entry for _, place in await verbs.published("", 9, 10)] == ["3-0"]
+
+    async def test_live_runs_are_ready_or_executed(self, verbs: Verbs) -> None:
+        statuses = ("queued", "running", "waiting", "completed")
+        await verbs.insert_runs([a_run(status, status) for status in statuses])
+        assert sorted(await verbs.live_runs([*statuses, "none"])) == ["queued", "running"]
+
+    async def test_lines_grow_and_are_forgotten(self, verbs: Verbs) -> None:
+        assert await verbs.line_up({"b": 2, "a": 0}) == {"a": 0, "b": 2}
+        assert await verbs.line_up({"b": 1}) == {"b": 3}
+        await verbs.drop_lines(["b", "none"])
+        assert await verbs.line_up({"a": 1, "b": 1}) == {"a": 1, "b": 1}
+
+    async def test_the_first_of_each_line(self, verbs: Verbs) -> None:
+        turns = [Turn("r-9", "a", 1), Turn("r-1", "a", 2), Turn("r-5", "b", 7)]
+        await verbs.take_turns(turns)
+        assert await verbs.first_turns(["a", "b", "c"]) == {"a": "r-9", "b": "r-5"}
+        await verbs.end_turns(["r-9", "r-5", "none"])
+        assert await verbs.first_turns(["a", "b", "c"]) == {"a": "r-1"}
+        with pytest.raises(Exception):  # noqa: B017 - each database has its own
+            await verbs.take_turns([Turn("r-2", "a", 2)])
+
     async def test_who_holds_what(self, verbs: Verbs) -> None:
         held = {"holder": "w-1", "claim_id": "c-1", "epoch": 2}
         await verbs.insert_runs(
@@ -643,8 +701,31 @@ class StoreBehaviour:
             for n in range(3)
         ]
         await verbs.insert_dead_letters(letters)
-        assert await verbs.list_dead_letters("default", 2) == [letters[2], letters[1]]
-        assert await verbs.list_dead_letters("other", 2) == []
+        assert await verbs.list_dead_letters("default", None, 2) == [letters[2], letters[1]]
+        assert await verbs.list_dead_letters("default", "d-1", 2) == [letters[0]]
+        assert await verbs.list_dead_letters("other", None, 2) == []
+        assert await verbs.load_dead_letters(["d-1", "d-9"]) == [
+            letter for letter in letters if letter.id == "d-1"
+        ]
+        assert await verbs.load_dead_letters([]) == []
+        await verbs.delete_dead_letters(["d-1", "d-9"])
+        assert await verbs.load_dead_letters(["d-1"]) == []
+        assert await verbs.list_dead_letters("default", None, 9) == [letters[2], letters[0]]
+
+    async def test_letters_go_with_their_runs_or_with_time(self, verbs: Verbs) -> None:
+        abouts = (None, None, "r-1", "r-2")
+        letters = [
+            DeadLetter(id=f"d-{n}", namespace="default", run_id=run_id, reason="poison", at=n)
+            for n, run_id in enumerate(abouts)
+        ]
+        await verbs.insert_dead_letters(letters)
+        await verbs.expire_letters(1)
+        assert await verbs.list_dead_letters("default", None, 9) == letters[:0:-1]
+        await verbs.expire_letters(9)
+        await verbs.delete_letters_of(["r-1", "r-9"])
+        assert await verbs.list_dead_letters("default", None, 9) == [letters[3]]
+        await verbs.delete_runs(["r-2"])
+        assert await verbs.list_dead_letters("default", None, 9) == []
 
     async def test_audit_is_append_only(self, verbs: Verbs) -> None:
         record = AuditRecord("a-1", 1, "default", "alice", "PauseRun", "r-1")

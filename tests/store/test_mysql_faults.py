@@ -314,6 +314,30 @@ async def test_a_read_is_repeated_on_another_connection(through: MySqlStore, pro
     assert await through.read(lambda tx: tx.load_runs(["r-1"])) == []
 
 
+def _farewell(number: int) -> bytes:
+    """What a server says to a session that it ends; here the line does not break."""
+    body = b"\xff" + number.to_bytes(2, "little") + b"#08S01the session is ended"
+    return len(body).to_bytes(3, "little") + b"\0" + body
+
+
+@pytest.mark.parametrize("number", [1053, 1927, 4031])
+async def test_a_session_whose_end_is_announced_before_its_line_breaks_is_replaced(
+    through: MySqlStore, proxy: Proxy, number: int
+) -> None:
+    async def start(tx: Transaction) -> None:
+        if not await tx.load_runs(["r-1"]):
+            await tx.insert_runs([a_run()])
+
+    await through.transact(lambda tx: tx.load_runs(["r-0"]))
+    await through.read(lambda tx: tx.load_runs(["r-0"]))
+    await proxy.say(_farewell(number))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert await through.read(lambda tx: tx.load_runs(["r-0"])) == []
+    await through.transact(start)
+    assert len(await through.read(lambda tx: tx.load_runs(["r-1"]))) == 1
+
+
 async def test_a_black_hole_is_told_in_time_and_forgotten_when_it_ends(
     store: MySqlStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,6 +194,35 @@ async def test_a_read_is_repeated_on_another_connection(
     assert await through.read(lambda tx: tx.load_runs(["r-1"])) == []
 
 
+def _fatal() -> bytes:
+    """What a server says to a session that it ends; here the line does not break."""
+    fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
+    return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+
+
+@pytest.mark.parametrize("begin", ["at once", "by reading", "by locking"])
+async def test_a_session_whose_end_is_announced_before_its_line_breaks_is_replaced(
+    through: PostgresStore, proxy: Proxy, begin: str
+) -> None:
+    """The driver has heard the one and not the other, and takes no statement any more."""
+
+    async def work(tx: Transaction) -> int:
+        if begin == "by reading":
+            await tx.guard_runs(["r-0"])
+        if begin == "by locking":
+            await tx.load_runs(["r-0"])
+        await tx.insert_runs([a_run()])
+        return len(await tx.load_runs(["r-1"]))
+
+    await through.transact(lambda tx: tx.load_runs(["r-0"]))
+    await through.read(lambda tx: tx.load_runs(["r-0"]))
+    await proxy.say(_fatal())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert await through.read(lambda tx: tx.load_runs(["r-0"])) == []
+    assert await through.transact(work) == 1
+
+
 async def test_a_black_hole_is_told_in_time_and_forgotten_when_it_ends(
     through: PostgresStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from aiki.operations.catalog import (
     ListDeadLetters,
     ListWorkers,
     ListWorkflows,
+    RedriveDeadLetter,
     SetRetention,
 )
 from aiki.operations.runs import (
@@ -60,6 +61,8 @@ from aiki.operations.work import (
     LoadMemo,
     Offer,
     Parked,
+    RefusedMessage,
+    RefuseMessages,
     RegisterWorker,
     Report,
     RunReport,
@@ -198,7 +201,13 @@ class Script:
     async def _ends(self) -> None:
         ended = RunQuery(status=("cancelled",))
         await self.ask(RerunRuns(command_id=new_id(), query=ended, limit=2))
-        await self.ask(ListDeadLetters())
+        run_id = await self.start()
+        message = RefusedMessage("workflow:orders", "1-0", "it is odd", f"run={run_id}")
+        await self.ask(RefuseMessages(incarnation=WORKER, messages=(message, message)))
+        letters = await self.ask(ListDeadLetters())
+        (letter,) = (each for each in letters if each.reason == "malformed_message")
+        await self.ask(RedriveDeadLetter(id=letter.id, command_id=new_id()))
+        await self.ask(RedriveDeadLetter(id=new_id()))
         await self.ask(GetChanges())
         await self.ask(GetChanges(cursor=1, limit=500))
         await self.ask(LeaveWorker(incarnation=WORKER))

@@ -35,30 +35,33 @@ def problems(golden: Golden) -> Iterator[str]:
 Reader = Callable[[Sample], Any]
 
 
-def _readers_of_call(kind: type[Operation[Any]]) -> dict[str, Reader]:
-    def packed(sample: Sample) -> Any:
-        (operation,) = decode_calls(sample.msgpack)
-        if isinstance(operation, AikiError):
-            raise operation
-        return operation
+def unpack_call(sample: Sample) -> Operation[Any]:
+    """The operation in a message."""
+    (operation,) = decode_calls(sample.msgpack)
+    if isinstance(operation, AikiError):
+        raise operation
+    return operation
 
+
+def unpack_answer(kind: type[Operation[Any]], sample: Sample) -> Any:
+    """The answer in a message; which operation was asked is all that it needs."""
+    ((answer, error),) = decode_answers(sample.msgpack, samples_of(kind)[:1])
+    if error is not None:
+        raise error
+    return answer
+
+
+def _readers_of_call(kind: type[Operation[Any]]) -> dict[str, Reader]:
     return {
-        "MessagePack": packed,
+        "MessagePack": unpack_call,
         "Protocol Buffers": lambda sample: parse(kind, sample.protobuf),
         "JSON": lambda sample: read_face(kind, sample.json),
     }
 
 
 def _readers_of_answer(kind: type[Operation[Any]]) -> dict[str, Reader]:
-    def packed(sample: Sample) -> Any:
-        # Which operation was asked is all that its answer needs.
-        ((answer, error),) = decode_answers(sample.msgpack, samples_of(kind)[:1])
-        if error is not None:
-            raise error
-        return answer
-
     return {
-        "MessagePack": packed,
+        "MessagePack": lambda sample: unpack_answer(kind, sample),
         "Protocol Buffers": lambda sample: parse_answer(kind, sample.protobuf),
         "JSON": lambda sample: read_face(answer_type(kind), sample.json),
     }

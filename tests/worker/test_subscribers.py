@@ -7,6 +7,7 @@ import pytest
 from aiki import AdaptivePolling, ConfigurationError, SimplePolling, Subscriber
 from aiki.queue.pacing import Pacing
 from aiki.testing import SubscriberBehaviour
+from aiki.testing.subscribers import claims_of
 
 
 class TestSimplePolling(SubscriberBehaviour):
@@ -23,7 +24,7 @@ async def intervals(subscriber: Subscriber, *found: int) -> list[int]:
     waits = []
     for each in found:
         waits.append((await subscriber.next(10)).wait_ms)
-        subscriber.learn(each)
+        subscriber.learn(claims_of(each))
     return waits
 
 

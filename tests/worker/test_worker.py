@@ -15,6 +15,8 @@ import pytest
 
 import aiki
 from aiki import Run, SimplePolling, Worker, event, task, workflow
+from aiki.model import limits
+from aiki.operations.work import RefusedMessage
 from aiki.queue.subscriber import Ask
 from tests.support.app import LIMIT, App, Ledger, app_on, holds, until
 from tests.support.databases import url_of
@@ -313,6 +315,22 @@ async def test_a_subscriber_that_fails_ends_its_worker_and_leaves_nothing_behind
         await Worker(app.client, workflows=[quick], subscriber=Broken()).run()
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_messages_that_the_server_does_not_keep_hold_up_no_run(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_many = (RefusedMessage("workflow:quick", "1-0", "odd", "x"),) * (limits.BULK_ITEMS + 1)
+
+    class Flooded(SimplePolling):
+        async def next(self, capacity: int) -> Ask:
+            ask = await super().next(capacity)
+            return ask._replace(refused=too_many)
+
+    handle = await quick.enqueue(app.client, 1)
+    app.work(quick, subscriber=Flooded(poll_interval_ms=10))
+    assert await handle.result(timeout=LIMIT) == 2
+    assert "10001 messages: up to 10000" in caplog.text
 
 
 @workflow("badly-named").version("1.0.0")

@@ -78,14 +78,30 @@ def backlog(options: Options) -> None:
 
 @click.command("dead-letters")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option("--before", metavar="ID", help="For the next page: the last letter of this one.")
 @common
-def dead_letters(options: Options, limit: int) -> None:
+def dead_letters(options: Options, limit: int, before: str | None) -> None:
     """List what could not be delivered, newest first."""
     from aiki.cli.output import time
     from aiki.operations.catalog import ListDeadLetters
 
-    found = options.ask(ListDeadLetters(limit=limit))
+    found = options.ask(ListDeadLetters(limit=limit, before=before))
     if options.as_json:
         return options.output.document(found)
-    rows = [(time(each.at), each.run_id or "", each.reason, each.detail) for each in found]
-    options.output.table(("at", "run", "reason", "detail"), rows, empty="no dead letters")
+    rows = [(time(each.at), each.run_id or "", each.reason, each.id, each.detail) for each in found]
+    columns = ("at", "run", "reason", "letter", "detail")
+    options.output.table(columns, rows, empty="no dead letters")
+
+
+@click.command()
+@click.argument("id")
+@common
+def redrive(options: Options, id: str) -> None:
+    """Deliver a dead letter again: its run starts anew, or is announced anew."""
+    from aiki.ids import new_id
+    from aiki.operations.catalog import RedriveDeadLetter
+
+    found = options.ask(RedriveDeadLetter(id=id, command_id=new_id()))
+    if options.as_json:
+        return options.output.document(found)
+    options.output.line(found.run_id, found.verdict)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import click
 
 from aiki.cli.bulk import cancel, events, rerun
-from aiki.cli.catalog import backlog, dead_letters, workers, workflows
+from aiki.cli.catalog import backlog, dead_letters, redrive, workers, workflows
 from aiki.cli.controls import CONTROLS
 from aiki.cli.dev import dev
+from aiki.cli.doctor import doctor
 from aiki.cli.give import send, start
 from aiki.cli.namespace import namespace
 from aiki.cli.operate import config, migrate, version
@@ -34,8 +35,9 @@ runs = click.Group("runs", help="List, follow, start, stop and mend runs.")
 for _command in (list_runs, show, watch, history, start, send, cancel, rerun, *CONTROLS):
     runs.add_command(_command)
 for _command in (
-    dev, server, worker, runs, events, workflows, workers, backlog, dead_letters, namespace,
-    migrate, config, version,
+    dev, server, worker, runs, events, workflows, workers, backlog, dead_letters, redrive,
+    namespace,
+    migrate, doctor, config, version,
 ):  # fmt: skip
     aiki.add_command(_command)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--host", metavar="HOST", help="Address to listen on [127.0.0.1].")
 @click.option("--port", metavar="PORT", help="Port of HTTP; 0: any [8080].")
 @click.option("--grpc-port", metavar="PORT", help="Port of gRPC; 0: any; none: no gRPC [7070].")
+@click.option("--queue", metavar="URL", help="Broker that announces ready runs [none].")
 @click.option("--processes", metavar="N", help="Processes that share the ports [1].")
 @click.option("--migrate", metavar="YES|NO", help="Bring the schema up to date first [yes].")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without a token.")

@@ -12,7 +12,7 @@ import msgspec
 from aiki.cli.ports import Ports
 from aiki.cli.session import engine_settings
 from aiki.cli.signals import draining
-from aiki.compose import Node
+from aiki.compose import Node, publisher_for
 from aiki.configuration import Settings
 from aiki.errors import ServiceError
 from aiki.server.grpc.settings import GrpcSettings
@@ -110,6 +110,7 @@ def node_of(settings: Settings, store: Store, ports: Ports, tls: SSLContext | No
         _server_settings(settings),
         _grpc_settings(settings, ports),
         tls=tls,
+        publisher=publisher_for(settings.queue) if settings.queue else None,
     )
 
 

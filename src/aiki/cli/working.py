@@ -15,9 +15,9 @@ from aiki.cli.session import client_of
 from aiki.cli.signals import draining
 from aiki.client.client import Client
 from aiki.clock import jitter
-from aiki.compose import is_remote
+from aiki.compose import is_remote, subscriber_for
 from aiki.configuration import Settings
-from aiki.errors import ServiceError
+from aiki.errors import ConfigurationError, ServiceError
 from aiki.operations.catalog import GetServerInfo, ListWorkers
 from aiki.redaction import without_password
 from aiki.worker import Worker
@@ -83,9 +83,15 @@ async def _until_answered(client: Client) -> None:
 
 
 def _worker(client: Client, workflows: Workflows, settings: Settings) -> Worker:
+    if settings.queue and not is_remote(settings.url):
+        raise ConfigurationError(
+            "queue is for a server elsewhere: give its http(s):// or grpc(s):// URL by --url, or "
+            "leave the queue out"
+        )
     return Worker(
         client,
         workflows=workflows,
+        subscriber=subscriber_for(settings.queue) if settings.queue else None,
         max_concurrent_runs=settings.max_concurrent_runs,
         max_resident_runs=settings.max_resident_runs,
         lease_ms=settings.lease_ms,

@@ -20,6 +20,7 @@ from aiki.model.task import Decision, Divergence, Fact, Wait
 from aiki.model.worker import DeadLetter
 from aiki.store.protocol import (
     NO_NEWS,
+    Announcement,
     AttemptRow,
     Consumed,
     EntryRow,
@@ -65,6 +66,8 @@ class Batch:
         self.divergences: dict[str, Divergence] = {}
         self.matched: dict[str, list[str]] = {}
         """Runs that a filter matched, by the command that asked."""
+        self.ancestors: dict[str, list[Run]] = {}
+        """The unfinished runs above those that start children with an ordering key."""
         self.originals: dict[str, bytes] = {}
         """Inputs of runs that are to be rerun."""
         self.answers: dict[tuple[str, str], bytes] = {}
@@ -77,6 +80,10 @@ class Batch:
         """Workers that say goodbye in this batch: their claims are given nothing any more."""
         self.stale: set[str] = set()
         self.results: dict[str, bytes | Failure] = {}
+        self.letters: dict[str, DeadLetter] = {}
+        """Dead letters that are to be redriven."""
+        self.again: set[str] = set()
+        """Ready runs that did not change, and are to be announced again."""
         self.inputs: dict[str, bytes] = {}
         """Of the runs that begin in this batch."""
         self.changed: set[str] = set()
@@ -104,6 +111,8 @@ class Batch:
         self._new_answers: list[tuple[str, str, bytes]] = []
         self._retentions: dict[str, int | None] = {}
         self._dead_letters: list[DeadLetter] = []
+        self._dropped_letters: list[str] = []
+        self._delivered: list[str] = []
         self._decisions: list[tuple[str, int, Decision]] = []
         self._divergences: list[tuple[str, Divergence]] = []
         self._discarded: list[str] = []
@@ -246,7 +255,12 @@ class Batch:
         self._tell_parent(run, result)
 
     def _tell_parent(self, run: Run, result: bytes | Failure) -> None:
-        parent = self.runs.get(run.parent_id) if run.parent_id else None
+        if run.parent_id is None:
+            return
+        parent = self.runs.get(run.parent_id)
+        if parent is None and run.parent_id not in self.names.runs:
+            # It would wait for ever; the batch fails instead, and nothing of it is saved.
+            raise RuntimeError(f"run {run.id} ends in a batch that does not name its parent")
         if parent is None or parent.state.status in TERMINAL:
             return
         if parent.state.attempt != run.parent_attempt:
@@ -325,6 +339,15 @@ class Batch:
             )
         )
 
+    def drop_dead_letter(self, letter: DeadLetter) -> None:
+        """It was delivered after all."""
+        del self.letters[letter.id]
+        self._dropped_letters.append(letter.id)
+
+    def drop_letters_of(self, run: Run) -> None:
+        """It was delivered after all, by another way than its letters."""
+        self._delivered.append(run.id)
+
     def add_decision(self, run: Run, decision: Decision) -> None:
         """An operator's answer to a divergence."""
         self._decisions.append((run.id, run.state.attempt, decision))
@@ -345,6 +368,19 @@ class Batch:
         if self.told or self.lost or self.gone:
             news |= News.FACTS
         return news
+
+    def announcements(self) -> list[Announcement]:
+        """What this batch leaves ready, for a broker, in the order of its readiness."""
+        ready = [
+            self.runs[run_id]
+            for run_id in self.changed | self.again
+            if run_id in self.runs and self.runs[run_id].state.status == "queued"
+        ]
+        ready.sort(key=lambda run: run.id)
+        return [
+            Announcement(run.id, run.namespace, run.workflow, run.version, run.shard, self.now)
+            for run in ready
+        ]
 
     @property
     def leaves_ready(self) -> bool:
@@ -402,6 +438,10 @@ class Batch:
             await tx.insert_audit(self._audit)
         if self._dead_letters:
             await tx.insert_dead_letters(self._dead_letters)
+        if self._dropped_letters:
+            await tx.delete_dead_letters(self._dropped_letters)
+        if self._delivered:
+            await tx.delete_letters_of(self._delivered)
         for namespace, retention_ms in self._retentions.items():
             await tx.set_retention(namespace, retention_ms)
         for namespace, command_id, answer in self._new_answers:

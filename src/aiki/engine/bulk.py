@@ -125,7 +125,7 @@ async def prepare_reruns(operation: RerunRuns, principal: Principal, batch: Batc
 
 def apply_reruns(operation: RerunRuns, principal: Principal, batch: Batch) -> BulkResult:
     """Start each of them anew."""
-    return _each(operation, principal, batch, lambda run: _rerun(run, batch))
+    return _each(operation, principal, batch, lambda run: rerun(run, batch))
 
 
 def _each(
@@ -162,22 +162,27 @@ async def prepare_rerun(operation: RerunRun, principal: Principal, batch: Batch)
 
 def apply_rerun(operation: RerunRun, principal: Principal, batch: Batch) -> Started:
     """Start it anew."""
-    started = Started(_rerun(own_run(operation.id, principal, batch), batch), True)
+    started = Started(rerun(own_run(operation.id, principal, batch), batch), True)
     batch.add_audit(principal, "RerunRun", operation.id, started.id)
     return started
 
 
-def _rerun(run: Run, batch: Batch) -> str:
+def rerun(run: Run, batch: Batch, new: str | None = None) -> str:
+    """Start an ended run anew, whose input was read before; answers the id of the new one.
+
+    With `new` under this id, which must have been named.
+    """
     if run.state.status not in TERMINAL:
         raise InvalidTransition(f"run {run.id} is {run.state.status}: only an ended run is rerun")
     start = StartRun(
-        id=new_id(),
+        id=new or new_id(),
         workflow=run.workflow,
         version=run.version,
         input=batch.originals[run.id],
         shard=run.shard,
         priority=run.priority,
-        options=msgspec.structs.replace(options_of(run), rerun_of=run.id),
+        # It stays in the shard of the first, whatever shards there are now.
+        options=msgspec.structs.replace(options_of(run), rerun_of=run.id, shard_key=None),
     )
     batch.add_run(born(start, run.namespace, batch.now, None), start.input)
     return start.id

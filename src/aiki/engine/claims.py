@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiki.engine.batch import Batch
+from aiki.engine.letters import keep_forged
 from aiki.engine.views import options_of
 from aiki.errors import ClaimLost, InvalidRequest, NotFound
 from aiki.machine import Claim, is_alone
@@ -28,6 +30,10 @@ def check_claim(operation: ClaimRuns) -> None:
         raise InvalidRequest(f"limit={operation.limit}: from 1 to {limits.BULK_ITEMS}")
     if not operation.offers:
         raise InvalidRequest("a claim offers no workflow: nothing could be given")
+    if operation.hints and operation.wait_ms > 0:
+        raise InvalidRequest("a claim with hints does not wait: the broker has waited already")
+    if len(operation.hints) > limits.BULK_ITEMS:
+        raise InvalidRequest(f"{len(operation.hints)} hints: up to {limits.BULK_ITEMS}")
 
 
 async def has_work(operation: ClaimRuns, principal: Principal, tx: Transaction) -> bool:
@@ -57,10 +63,11 @@ async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) 
         granted = await _granted(tx, runs, Before(set(), set()), repeated=True)
         return Claims(runs=granted, now=batch.now)
     ids, alone_waiting = await _pick(operation, principal, tx)
+    unknown = await _unknown(operation, set(ids), principal, batch) if operation.hints else ()
     if not ids:
-        return Claims(now=batch.now, alone_waiting=alone_waiting)
+        return Claims(now=batch.now, alone_waiting=alone_waiting, unknown=unknown)
     runs, resident = await _take(ids, operation, batch)
-    return Claims(runs=await _granted(tx, runs, resident), now=batch.now)
+    return Claims(runs=await _granted(tx, runs, resident), now=batch.now, unknown=unknown)
 
 
 def grant_newborn(operation: ClaimRuns, principal: Principal, batch: Batch) -> Claims | None:
@@ -98,7 +105,42 @@ async def _pick(
     alone_waiting = await tx.any_alone(*queues)
     if alone_waiting:
         return (await tx.pick_ready(*queues, 1, alone=True) if operation.idle else []), True
+    if operation.hints:
+        return await _pick_hinted(operation, principal, tx), False
     return await tx.pick_ready(*queues, operation.limit), False
+
+
+async def _pick_hinted(operation: ClaimRuns, principal: Principal, tx: Transaction) -> list[str]:
+    """Of each queue that the hints name, as many ready runs as there are hints.
+
+    A hint says that one more run is worth asking for; the best of its queue is given, so that
+    priorities hold although a broker delivers in the order of publication.
+    """
+    offers = {(offer.workflow, offer.version): offer for offer in operation.offers}
+    shards = operation.shards or ("",)
+    counted = Counter((hint.workflow, hint.version, hint.shard) for hint in operation.hints)
+    ids: list[str] = []
+    for (workflow, version, shard), count in counted.items():
+        offer = offers.get((workflow, version))
+        room = min(count, operation.limit - len(ids))
+        if offer is not None and shard in shards and room > 0:
+            ids += await tx.pick_ready(principal.namespace, (offer,), (shard,), room)
+    return ids
+
+
+async def _unknown(
+    operation: ClaimRuns, picked: set[str], principal: Principal, batch: Batch
+) -> tuple[str, ...]:
+    """Runs that were announced and are not in the queue that announced them."""
+    absent = {hint.run_id: hint for hint in operation.hints if hint.run_id not in picked}
+    for run in await batch.tx.peek_runs(sorted(absent)) if absent else ():
+        hint = absent[run.id]
+        queue = (run.namespace, run.workflow, run.version, run.shard)
+        if queue == (principal.namespace, hint.workflow, hint.version, hint.shard):
+            del absent[run.id]
+    if absent:
+        await keep_forged(list(absent.values()), operation, principal, batch)
+    return tuple(absent)
 
 
 class Before(NamedTuple):

@@ -21,6 +21,7 @@ from aiki import failpoints
 from aiki.engine.batch import Batch
 from aiki.engine.claims import check_claim, grant_newborn, serve_claim
 from aiki.engine.handlers import HANDLERS
+from aiki.engine.ordering import keep_order
 from aiki.errors import AikiError, ServerBusy, ServiceError
 from aiki.model.audit import Principal
 from aiki.operations.base import Operation
@@ -56,6 +57,8 @@ class Committed(NamedTuple):
 
     batch: Batch
     answers: Answers
+    began: float
+    """The loop's time: what others did to the runs of the batch came before it or is news since."""
 
 
 class WaitingClaims(Protocol):
@@ -152,8 +155,12 @@ class Committer:
             self._claims.release(held)
 
     def _settle(self, committed: Committed) -> None:
-        """Wake whom the batch concerns, and answer."""
-        self._on_commit(committed)
+        """Wake whom the batch concerns, and answer, whatever becomes of the waking."""
+        try:
+            self._on_commit(committed)
+        except Exception:
+            logger.exception("a batch is committed, and not all whom it concerns are told")
+            self._on_doubt()
         for ask, (result, failed) in committed.answers.items():
             ask.reply(result, failed)
 
@@ -202,6 +209,7 @@ class Committer:
         ask.reply(Reported(tuple(outcomes), now), None)
 
     async def _work(self, tx: Transaction, asks: list[Ask], held: set[Ask]) -> Committed:
+        began = asyncio.get_running_loop().time()
         batch = Batch(tx)
         answers: Answers = {}
         claims = [ask for ask in asks if isinstance(ask.operation, ClaimRuns)]
@@ -215,7 +223,7 @@ class Committer:
             await self._claim(batch, ask, answers)
         await tx.signal(batch.news())
         failpoints.hit("before_commit")
-        return Committed(batch, answers)
+        return Committed(batch, answers, began)
 
     def _claims_for(self, batch: Batch, held: set[Ask]) -> list[Ask]:
         """The waiting claims that may be granted something.
@@ -259,6 +267,7 @@ class Committer:
                 answers[ask] = (None, error)
         self._grant_newborn(batch, answers, held)
         await batch.flush()
+        await keep_order(batch)
 
     def _grant_newborn(self, batch: Batch, answers: Answers, held: set[Ask]) -> None:
         if not batch.inputs:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from aiki.engine.batch import Batch
+from aiki.engine.ordering import has_key
 from aiki.engine.views import options_of, view_of
 from aiki.errors import Conflict, InvalidRequest, InvalidTransition, NotFound
 from aiki.ids import derived_id
@@ -33,6 +34,8 @@ from aiki.operations.runs import (
     TerminateRun,
     WaiveEntries,
 )
+
+_Control = PauseRun | ResumeRun | RedeliverRun
 
 
 def own_run(run_id: str, principal: Principal, batch: Batch) -> Run:
@@ -116,9 +119,7 @@ def end_grace(run: Run, batch: Batch) -> None:
     stop_family(batch.families.get(run.id, []), run.id, "the parent was stopped", batch)
 
 
-async def prepare_control(
-    operation: PauseRun | ResumeRun | RedeliverRun, principal: Principal, batch: Batch
-) -> None:
+async def prepare_control(operation: _Control, principal: Principal, batch: Batch) -> None:
     """Name the run and what it waits for."""
     batch.names.runs.add(operation.id)
     batch.names.waits.add(operation.id)
@@ -135,11 +136,13 @@ def _sign(run: Run, command_id: str | None, batch: Batch) -> Run:
     return batch.set_state(run, msgspec.structs.replace(run.state, command_id=command_id))
 
 
-def _control(command: Command) -> Callable[[PauseRun, Principal, Batch], RunView]:
-    def apply(operation: PauseRun, principal: Principal, batch: Batch) -> RunView:
+def _control(
+    command_of: Callable[[Run], Command],
+) -> Callable[[_Control, Principal, Batch], RunView]:
+    def apply(operation: _Control, principal: Principal, batch: Batch) -> RunView:
         before = own_run(operation.id, principal, batch)
         if not _is_repeated(before, operation.command_id):
-            run = batch.move(before, command)
+            run = batch.move(before, command_of(before))
             if run is not before:
                 _sign(run, operation.command_id, batch)
                 batch.add_audit(principal, type(operation).__name__, run.id, "")
@@ -148,9 +151,18 @@ def _control(command: Command) -> Callable[[PauseRun, Principal, Batch], RunView
     return apply
 
 
-apply_pause = _control(Pause())
-apply_resume = _control(Resume())
-apply_redeliver = _control(Redeliver())
+apply_pause = _control(lambda _: Pause())
+apply_resume = _control(lambda run: Resume(in_turn=has_key(run)))
+_redeliver = _control(lambda _: Redeliver())
+
+
+def apply_redeliver(operation: RedeliverRun, principal: Principal, batch: Batch) -> RunView:
+    """Offer a stalled run again, and forget the letter that told of it."""
+    before = own_run(operation.id, principal, batch)
+    view = _redeliver(operation, principal, batch)
+    if batch.runs[before.id] is not before:
+        batch.drop_letters_of(before)
+    return view
 
 
 async def prepare_decision(

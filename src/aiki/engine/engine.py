@@ -14,7 +14,9 @@ from aiki.clock import SYSTEM
 from aiki.engine.claims import has_work
 from aiki.engine.committer import Ask, Committed, Committer, Reply
 from aiki.engine.daemons import Daemons
+from aiki.engine.guarded import GuardedStore
 from aiki.engine.handlers import BROWSED, HANDLERS, READERS
+from aiki.engine.publishing import Publishing
 from aiki.engine.reads import ResultReader, get_changes
 from aiki.engine.watchers import ChangeWatchers, ClaimWatchers, NewsWatchers, RunWatchers, Watch
 from aiki.engine.workers import SeeWorker, SuspectWorker
@@ -32,6 +34,7 @@ from aiki.operations.work import (
     RegisterWorker,
     WorkerNews,
 )
+from aiki.queue.publisher import Publisher
 from aiki.store.protocol import News, Store, Transaction
 
 logger = logging.getLogger("aiki.engine")
@@ -54,16 +57,26 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     retention_ms: int | None = 30 * 24 * 3_600_000
     """How long an ended run is kept; None keeps it for ever."""
     upkeep_interval_ms: int = 60_000
+    sweep_interval_ms: int = 30_000
+    """How often messages that nobody needs are removed from a broker."""
     forget_interval_ms: int = 3_600_000
 
 
 class Engine:
     """Owns a store; everything runs on the event loop that started it."""
 
-    def __init__(self, store: Store, settings: EngineSettings | None = None) -> None:
-        self.store = store
+    def __init__(
+        self,
+        store: Store,
+        settings: EngineSettings | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
+        guarded = GuardedStore(store)
+        self.breaker = guarded.breaker
+        """Of the database."""
+        self.store = cast("Store", guarded)
         self.settings: EngineSettings = settings or EngineSettings()
-        self.results = ResultReader(store)
+        self.results = ResultReader(self.store)
         self.runs = RunWatchers(self._look)
         self.news = NewsWatchers()
         self.claims = ClaimWatchers(self._submit)
@@ -72,8 +85,10 @@ class Engine:
         """Heartbeats go by themselves: a batch that waits for a lock must not cost leases."""
         self.changes = ChangeWatchers()
         self.daemons = Daemons(self)
+        self.publishing = Publishing(self, publisher) if publisher is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._announced: set[str] = set()
+        self._announced: set[tuple[str, str]] = set()
+        """Embedded workers whose lock proves that they live, with their namespaces."""
         self._committing: list[asyncio.Task[None]] = []
         self._closed = False
         self._started = 0.0
@@ -100,11 +115,15 @@ class Engine:
         lanes = (self.committer, self.lifeline)
         self._committing = [asyncio.create_task(lane.run()) for lane in lanes]
         self.daemons.start(duties=self.settings.daemons is True)
+        if self.publishing is not None:
+            await self.publishing.start()
 
     async def stop(self) -> None:
         """Stop answering: what was submitted is committed first."""
         self._closed = True
         await self.daemons.stop()
+        if self.publishing is not None:
+            await self.publishing.stop()
         self.committer.finish()
         self.lifeline.finish()
         await asyncio.gather(*self._committing)
@@ -114,7 +133,7 @@ class Engine:
         await asyncio.gather(*tasks, return_exceptions=True)
         self.runs.close()
         self.claims.close()
-        for incarnation in self._announced:
+        for _, incarnation in self._announced:
             await self.store.withdraw(incarnation)
         await self.store.close()
 
@@ -139,7 +158,8 @@ class Engine:
             # Whoever waits looks after it began to wait, so that nothing falls in between.
             watch = Watch(operation, principal, reply)
             self.runs.add(watch)
-            self._look(watch, late=False)
+            if not self.runs.has_to_wait(operation, principal):
+                self._look(watch, late=False)
         else:
             self._spawn(self._answer(operation, principal, reply))
 
@@ -154,22 +174,24 @@ class Engine:
 
     def _note_presence(self, operation: Operation[Any], principal: Principal) -> None:
         """Waiting claims end with a worker's presence; an embedded one's lock proves its life."""
+        namespace = principal.namespace
         if isinstance(operation, RegisterWorker):
             if not principal.remote:
-                self._announced.add(operation.incarnation)
+                self._announced.add((namespace, operation.incarnation))
                 self._spawn(self._announce(operation.incarnation))
             if self.settings.daemons is None:
                 self.daemons.start_duties()
         elif isinstance(operation, SuspectWorker):
-            self.claims.withdraw(operation.incarnation)
+            self.claims.withdraw(operation.incarnation, namespace)
             self.daemons.recover_soon()
         elif isinstance(operation, Heartbeat) and operation.draining:
-            self.claims.withdraw(operation.incarnation)
+            self.claims.withdraw(operation.incarnation, namespace)
         elif isinstance(operation, LeaveWorker):
-            self._announced.discard(operation.incarnation)
-            self.claims.withdraw(operation.incarnation)
+            self.claims.withdraw(operation.incarnation, namespace)
             self.news.forget(operation.incarnation)
-            self._spawn(self.store.withdraw(operation.incarnation))
+            if (namespace, operation.incarnation) in self._announced:
+                self._announced.discard((namespace, operation.incarnation))
+                self._spawn(self.store.withdraw(operation.incarnation))
 
     async def _announce(self, incarnation: str) -> None:
         try:
@@ -272,10 +294,12 @@ class Engine:
             # A claim that began to wait during the transaction was not served in it.
             for ask in self.claims.matching(batch):
                 self.claims.resubmit(ask)
-        self.runs.tell(batch)
+        self.runs.tell(batch, committed.began)
         self.changes.tell(batch)
         self.news.tell(batch)
         self.daemons.note(batch)
+        if self.publishing is not None:
+            self.publishing.tell(batch)
 
     def _doubt(self) -> None:
         """The database did not answer: what it was asked may be done, and somebody waits for it."""

@@ -6,7 +6,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiki.engine import bulk as bulks
-from aiki.engine import controls, events, namespaces, reads, reports, starts, upkeep, workers
+from aiki.engine import (
+    controls,
+    events,
+    letters,
+    namespaces,
+    publishing,
+    reads,
+    reports,
+    starts,
+    upkeep,
+    workers,
+)
 from aiki.engine.answers import once
 from aiki.engine.claims import load_memo
 from aiki.engine.handler import Handler
@@ -40,12 +51,18 @@ HANDLERS: dict[type[Operation[Any]], Handler] = {
     catalog.SetRetention: once(
         catalog.SetRetention, Handler(namespaces.prepare_retention, namespaces.apply_retention)
     ),
+    catalog.RedriveDeadLetter: once(
+        catalog.RedriveDeadLetter, Handler(letters.prepare_redrive, letters.apply_redrive)
+    ),
     work.RegisterWorker: Handler(workers.prepare_registration, workers.apply_registration),
     work.Heartbeat: Handler(workers.prepare_heartbeat, workers.apply_heartbeat),
     work.LeaveWorker: Handler(workers.prepare_leave, workers.apply_leave),
     workers.SeeWorker: Handler(workers.prepare_presence, workers.apply_presence),
     workers.SuspectWorker: Handler(workers.prepare_presence, workers.apply_presence),
+    work.RefuseMessages: Handler(letters.prepare_refusals, letters.apply_refusals),
     work.Report: Handler(reports.prepare_report, reports.apply_report),
+    publishing.NotePublished: Handler(publishing.prepare_note, publishing.apply_note),
+    publishing.ForgetPublications: Handler(publishing.prepare_forget, publishing.apply_forget),
     upkeep.WakeDue: Handler(upkeep.prepare_wake, upkeep.apply_wake),
     upkeep.RecoverRuns: Handler(upkeep.prepare_recovery, upkeep.apply_recovery),
     upkeep.StallRuns: Handler(upkeep.prepare_stall, upkeep.apply_stall),

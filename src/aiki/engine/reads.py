@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from aiki.engine.starts import check_text
 from aiki.engine.views import view_of
 from aiki.errors import InvalidRequest, NotFound
 from aiki.model import limits
@@ -160,7 +161,9 @@ async def list_dead_letters(
     """Dead letters of the namespace."""
     if not 1 <= operation.limit <= limits.PAGE_ITEMS:
         raise InvalidRequest(f"limit={operation.limit}: from 1 to {limits.PAGE_ITEMS}")
-    return tuple(await tx.list_dead_letters(principal.namespace, operation.limit))
+    check_text("letter's id", operation.before or "")
+    found = await tx.list_dead_letters(principal.namespace, operation.before, operation.limit)
+    return tuple(found)
 
 
 async def get_backlog(

@@ -7,7 +7,13 @@ import math
 from aiki.engine.batch import Batch
 from aiki.engine.controls import request_stop, stop_failure, stop_family
 from aiki.engine.events import check_event, name_event, pass_event
-from aiki.engine.starts import check_children, check_payload, name_child, start_child
+from aiki.engine.starts import (
+    check_children,
+    check_payload,
+    load_ancestors,
+    name_child,
+    start_child,
+)
 from aiki.engine.views import options_of
 from aiki.errors import AikiError, ClaimLost, InvalidRequest, LimitExceeded
 from aiki.machine import Complete, Diverge, Fail, Park, Record, Release, RetryRun
@@ -49,6 +55,8 @@ async def prepare_report(operation: Report, principal: Principal, batch: Batch) 
             await batch.name_family(report.run_id)
         for start in report.children:
             name_child(start, principal.namespace, batch)
+        if any(start.options.ordering_key is not None for start in report.children):
+            await load_ancestors(report.run_id, batch)
         for event in report.sends:
             name_event(event, batch)
         for stop in report.stops:
@@ -92,7 +100,7 @@ def _check(report: RunReport, run: Run, batch: Batch) -> None:
         raise InvalidRequest("a report has one key for each child")
     if isinstance(report.ending, Completed | Failed) and report.parent_id != run.parent_id:
         raise InvalidRequest(f"the parent of run {run.id} is {run.parent_id}: it must be told")
-    check_children(report.children, run.namespace, batch)
+    check_children(report.children, run, batch)
     for entry in report.entries:
         if entry.number > limits.ENTRIES_PER_RUN:
             raise LimitExceeded(

@@ -9,11 +9,13 @@ import msgspec
 
 from aiki.engine.batch import Batch, Names
 from aiki.engine.controls import request_stop
+from aiki.engine.views import options_of
 from aiki.errors import Conflict, InvalidRequest, LimitExceeded
 from aiki.ids import derived_id
 from aiki.model import limits
 from aiki.model.audit import Principal
-from aiki.model.run import TERMINAL, Run, RunState
+from aiki.model.run import TERMINAL, Run, RunState, Status
+from aiki.model.shards import shard_of_key
 from aiki.operations.runs import Started, StartRun, StartRuns
 from aiki.store.protocol import Reference
 
@@ -67,6 +69,8 @@ def _check_start(start: StartRun) -> None:
     if start.reference_id is not None and not 0 < len(start.reference_id) <= limits.NAME_LENGTH:
         raise InvalidRequest(f"a reference id has 1 to {limits.NAME_LENGTH} characters")
     check_text("reference id", start.reference_id or "")
+    _check_key("ordering key", start.options.ordering_key)
+    _check_shards(start)
     if not -limits.PRIORITY <= start.priority <= limits.PRIORITY:
         raise InvalidRequest(
             f"priority={start.priority}: from {-limits.PRIORITY} to {limits.PRIORITY}"
@@ -75,6 +79,33 @@ def _check_start(start: StartRun) -> None:
         raise InvalidRequest(f"delay_ms={start.delay_ms}: from 0 to a hundred years")
     if start.options.timeout_ms is not None and start.options.timeout_ms <= 0:
         raise InvalidRequest(f"timeout_ms={start.options.timeout_ms}: must be positive")
+
+
+def _check_key(what: str, key: str | None) -> None:
+    if key is None:
+        return
+    if not 0 < len(key) <= limits.NAME_LENGTH:
+        raise InvalidRequest(f"the {what} has {len(key)} characters: 1 to {limits.NAME_LENGTH}")
+    check_text(what, key)
+
+
+def _check_shards(start: StartRun) -> None:
+    key = start.options.shard_key
+    _check_key("shard key", key)
+    for shard in start.shards:
+        check_name("shard", shard)
+    if key is not None and start.shard:
+        raise InvalidRequest(f"shard {start.shard!r} and shard key {key!r}: give one of them")
+    if key is not None and not start.shards:
+        raise InvalidRequest(
+            f"shard key {key!r} has nothing to choose from: the start of {start.workflow} names no "
+            "shards; declare the workflow's shards"
+        )
+
+
+def _shard_of(start: StartRun) -> str:
+    key = start.options.shard_key
+    return start.shard if key is None else shard_of_key(key, start.shards)
 
 
 def _digest(start: StartRun) -> str:
@@ -86,8 +117,9 @@ def born(start: StartRun, namespace: str, now: int, parent: Run | None) -> Run:
     """The run that a start makes."""
     options = start.options
     delayed = start.delay_ms > 0
+    status: Status = "scheduled" if delayed else "queued"
     state = RunState(
-        "scheduled" if delayed else "queued",
+        status if options.ordering_key is None else "awaiting_turn",
         due_at=now + start.delay_ms if delayed else None,
         deadline_at=now + start.delay_ms + options.timeout_ms if options.timeout_ms else None,
     )
@@ -96,7 +128,7 @@ def born(start: StartRun, namespace: str, now: int, parent: Run | None) -> Run:
         namespace,
         start.workflow,
         start.version,
-        start.shard,
+        _shard_of(start),
         start.priority,
         start.reference_id,
         parent.id if parent else None,
@@ -184,6 +216,35 @@ def start_child(start: StartRun, key: str, parent: Run, batch: Batch) -> None:
         request_stop(child, "cancel", stop_id, "the parent is being stopped", batch)
 
 
+def _refuse_own_key(start: StartRun, parent: Run, batch: Batch) -> None:
+    key = start.options.ordering_key
+    for above in (parent, *batch.ancestors.get(parent.id, ())):
+        if key is not None and start.workflow == above.workflow:
+            if key == options_of(above).ordering_key:
+                kin = "parent" if above is parent else "ancestor"
+                raise InvalidRequest(
+                    f"a child of run {parent.id} with the ordering key {key!r} would wait for the "
+                    f"end of its {kin} {above.id}, which waits for it"
+                )
+
+
+async def load_ancestors(parent_id: str, batch: Batch) -> None:
+    """Read who waits for this run: its parent, and whoever waits for that one."""
+    above: list[Run] = []
+    child = await _peek(parent_id, batch)
+    while child is not None and child.parent_id is not None:
+        child = await _peek(child.parent_id, batch)
+        if child is None or child.state.status in TERMINAL:
+            break
+        above.append(child)
+    batch.ancestors[parent_id] = above
+
+
+async def _peek(run_id: str, batch: Batch) -> Run | None:
+    found = await batch.tx.peek_runs([run_id])
+    return found[0] if found else None
+
+
 def name_child(start: StartRun, namespace: str, batch: Batch) -> None:
     """Name a child by id and by reference."""
     batch.names.runs.add(start.id)
@@ -192,12 +253,13 @@ def name_child(start: StartRun, namespace: str, batch: Batch) -> None:
         batch.names.references.add(reference)
 
 
-def check_children(starts: tuple[StartRun, ...], namespace: str, batch: Batch) -> None:
+def check_children(starts: tuple[StartRun, ...], parent: Run, batch: Batch) -> None:
     """Raise what forbids these children, before anything is recorded."""
     _refuse_twins(starts)
     for start in starts:
         _check_start(start)
-        reference = _reference(start, namespace)
+        _refuse_own_key(start, parent, batch)
+        reference = _reference(start, parent.namespace)
         known = batch.references.get(reference, start.id) if reference else start.id
         if known != start.id:
             raise Conflict(

@@ -18,6 +18,10 @@ SUSPECT_MS = 500
 """A worker whose streaming request closed without a goodbye has so long to open another."""
 
 
+_LETTERS_KEPT_MS = 30 * 86_400_000
+"""Longer than workers: dead letters that are about no run."""
+
+
 class _Upkeep(Operation[int], frozen=True, kw_only=True):
     role: ClassVar[Role] = "admin"
     route: ClassVar[str] = ""
@@ -45,7 +49,10 @@ class StallRuns(_Upkeep, frozen=True, kw_only=True):
 
 
 class DeleteRuns(_Upkeep, frozen=True, kw_only=True):
-    """Ended runs whose time is over, and workers that have not been seen since."""
+    """Ended runs whose time is over, and workers that have not been seen since.
+
+    Dead letters go with the runs that they are about; those about none, after a month.
+    """
 
     seen_before: int
     """Workers that were seen last before this instant are forgotten."""
@@ -78,6 +85,10 @@ def _is_due(due: int | None, batch: Batch) -> bool:
 
 def _wake(run: Run, batch: Batch) -> bool:
     state = run.state
+    stops = _is_due(state.grace_until, batch) or _is_due(state.deadline_at, batch)
+    if stops and run.id not in batch.families:
+        # It became due after families were named: the next round names this one.
+        return False
     if _is_due(state.grace_until, batch):
         end_grace(run, batch)
     elif _is_due(state.deadline_at, batch):
@@ -156,6 +167,7 @@ async def prepare_deletion(operation: DeleteRuns, principal: Principal, batch: B
     batch.names.runs.update(operation.ids)
     await batch.tx.expire_workers(operation.seen_before)
     await batch.tx.expire_answers(operation.seen_before)
+    await batch.tx.expire_letters(operation.seen_before - _LETTERS_KEPT_MS)
 
 
 def apply_deletion(operation: DeleteRuns, principal: Principal, batch: Batch) -> int:

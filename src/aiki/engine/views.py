@@ -62,4 +62,6 @@ def view_of(run: Run, waits: Sequence[Wait] = ()) -> RunView:
         stop_requested=state.stop_cause,
         attributes=options.attributes,
         rerun_of=options.rerun_of,
+        ordering_key=options.ordering_key,
+        shard_key=options.shard_key,
     )

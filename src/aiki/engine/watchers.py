@@ -7,7 +7,7 @@ whatever another process commits is found by `refresh`.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
@@ -22,6 +22,7 @@ from aiki.operations.runs import GetRun
 from aiki.operations.work import ClaimRuns, Claims
 
 LONGEST_WAIT_MS = 60_000
+_FRESH_SECONDS = 1.0
 
 
 class Watch:
@@ -52,9 +53,24 @@ class RunWatchers:
         self._look = look
         """Read the run and answer if it is what the call waits for, or if the time is over."""
         self._waiting: defaultdict[str, set[Watch]] = defaultdict(set)
+        self._unfinished: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        """Runs that a batch has just left unfinished: their namespaces and the loop's time then, in
+        its order. Empty after news of others: they may have ended some."""
+        self._refreshed = 0.0
+        """When that came last; of batches that had begun before, nothing is known either."""
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def has_to_wait(self, operation: GetRun, principal: Principal) -> bool:
+        """Whether the run has just been seen unfinished, so that nobody has to look.
+
+        It is as if the call had begun to wait then.
+        """
+        if operation.after_revision is not None:
+            return False
+        self._forget_old()
+        return self._unfinished.get(operation.id, ("",))[0] == principal.namespace
 
     def add(self, watch: Watch) -> None:
         """From now on the call is answered by what batches change."""
@@ -77,8 +93,9 @@ class RunWatchers:
             if not waiting:
                 del self._waiting[watch.operation.id]
 
-    def tell(self, batch: Batch) -> None:
+    def tell(self, batch: Batch, began: float) -> None:
         """Answer those whose run a batch has changed to what they wait for."""
+        self._remember(batch, began)
         if not self._waiting:
             return
         for run_id in batch.changed & self._waiting.keys():
@@ -87,6 +104,21 @@ class RunWatchers:
             for watch in list(self._waiting[run_id]):
                 if run.namespace == watch.principal.namespace:
                     self.settle(watch, result, late=False)
+
+    def _remember(self, batch: Batch, began: float) -> None:
+        self._forget_old()
+        is_known = began > self._refreshed
+        now = asyncio.get_running_loop().time()
+        for run_id in batch.changed:
+            run = batch.runs[run_id]
+            self._unfinished.pop(run_id, None)
+            if is_known and run.state.status not in TERMINAL:
+                self._unfinished[run_id] = run.namespace, now
+
+    def _forget_old(self) -> None:
+        before = asyncio.get_running_loop().time() - _FRESH_SECONDS
+        while self._unfinished and next(iter(self._unfinished.values()))[1] <= before:
+            self._unfinished.popitem(last=False)
 
     def close(self) -> None:
         """Nobody will be answered any more."""
@@ -97,6 +129,8 @@ class RunWatchers:
 
     def refresh(self) -> None:
         """Let everybody look again: another process has committed."""
+        self._unfinished.clear()
+        self._refreshed = asyncio.get_running_loop().time()
         for waiting in self._waiting.values():
             for watch in waiting:
                 self._look(watch, False)
@@ -177,7 +211,7 @@ class ClaimWatchers:
             return True
         loop = asyncio.get_running_loop()
         wait_ms = min(ask.operation.wait_ms, LONGEST_WAIT_MS)
-        until = self._looking.pop(ask, None) or loop.time() + wait_ms / 1000
+        until = self._looking.pop(ask, loop.time() + wait_ms / 1000)
         if until <= loop.time():
             return False
         self._waiting[ask] = loop.call_at(until, self._give_up, ask)
@@ -228,14 +262,22 @@ class ClaimWatchers:
             self._waiting.pop(ask).cancel()
             ask.reply(None, Closed("the engine was stopped"))
 
-    def withdraw(self, incarnation: str) -> None:
-        """Answer the waiting claims of a worker that leaves: it must be given nothing any more."""
+    def withdraw(self, incarnation: str, namespace: str | None = None) -> None:
+        """End the time of the waiting claims of a worker that leaves: it wants nothing any more.
+
+        Where somebody says so, only those of their own namespace.
+        """
         self._fruitless.discard(incarnation)
+        loop = asyncio.get_running_loop()
         for ask in list(self._waiting):
             operation = ask.operation
-            if isinstance(operation, ClaimRuns) and operation.incarnation == incarnation:
-                self._waiting.pop(ask).cancel()
-                ask.reply(Claims(), None)
+            assert isinstance(operation, ClaimRuns)
+            is_theirs = namespace in (None, ask.principal.namespace)
+            if operation.incarnation == incarnation and is_theirs:
+                self._waiting[ask].cancel()
+                self._waiting[ask] = loop.call_at(loop.time(), self._give_up, ask)
+                if self._held[ask]:
+                    self._deferred.add(ask)
 
 
 def _serves(ask: Ask, batch: Batch) -> bool:
@@ -296,9 +338,11 @@ class NewsWatchers:
                 self.forget(incarnation)
 
     def forget(self, incarnation: str) -> None:
-        """The worker has left."""
+        """The worker has left; whoever still listens in its name looks again."""
         self._cursors.pop(incarnation, None)
-        self._waiting.pop(incarnation, None)
+        event = self._waiting.pop(incarnation, None)
+        if event is not None:
+            event.set()
 
 
 class ChangeWatchers:

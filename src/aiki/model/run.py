@@ -21,9 +21,11 @@ Status = Literal[
     "completed",
     "failed",
     "cancelled",
+    "awaiting_turn",
 ]
 STATUSES: tuple[Status, ...] = (
     "scheduled",
+    "awaiting_turn",
     "queued",
     "running",
     "waiting",
@@ -50,6 +52,7 @@ PublicStatus = Literal[
     "completed",
     "failed",
     "cancelled",
+    "awaiting_turn",
 ]
 
 StopCause = Literal["cancel", "timeout"]
@@ -101,6 +104,10 @@ class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str | None = None
     canonical_form: int = 1
     """Form of the arguments that make the addresses of its calls."""
+    ordering_key: str | None = None
+    """Of the unfinished runs of a workflow with the same key, only the first is executed."""
+    shard_key: str | None = None
+    """What the shard was chosen by; it is never chosen again."""
     rerun_of: str | None = None
     """The ended run that this one repeats."""
 
@@ -146,6 +153,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     stop_requested: StopCause | None = None
     attributes: dict[str, str | int | float | bool] = {}
     rerun_of: str | None = None
+    ordering_key: str | None = None
+    shard_key: str | None = None
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -66,6 +66,14 @@ class Changes(msgspec.Struct, frozen=True):
     cursor: Instant
 
 
+class Redriven(msgspec.Struct, frozen=True):
+    """What became of a dead letter."""
+
+    run_id: str
+    """The new run, or the one that was announced again."""
+    verdict: Literal["started", "announced"]
+
+
 @operation
 class ListWorkflows(Operation[tuple[WorkflowVersion, ...]], frozen=True):
     """The workflow versions that workers have offered."""
@@ -90,6 +98,26 @@ class ListDeadLetters(Operation[tuple[DeadLetter, ...]], frozen=True, kw_only=Tr
     route: ClassVar[str] = "GET /dead-letters"
 
     limit: int = 100
+    before: str | None = None
+    """For the next page: the id of the last letter of this one."""
+
+
+@operation
+class RedriveDeadLetter(Operation[Redriven], frozen=True, kw_only=True):
+    """Deliver again what could not be delivered, and forget the letter.
+
+    A run that ended because it killed its workers is started anew, as `RerunRun` does; one that is
+    stalled is offered again, as `RedeliverRun` does. Of a message the run that it names is
+    announced again, if it waits for a worker.
+    """
+
+    role: ClassVar[Role] = "operator"
+    route: ClassVar[str] = "POST /dead-letters/{id}/redrive"
+    mutates: ClassVar[bool] = True
+
+    id: str
+    command_id: str | None = None
+    """Made by the caller: the same id is the same request, for a day."""
 
 
 @operation

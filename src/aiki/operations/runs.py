@@ -20,6 +20,8 @@ class StartRun(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     input: bytes
     shard: str = ""
+    shards: tuple[str, ...] = ()
+    """Where the options give a shard key instead of a shard: the shards it chooses from."""
     priority: int = 0
     reference_id: str | None = None
     on_conflict: Literal["error", "return_existing"] = "error"

@@ -23,6 +23,26 @@ class Offer(msgspec.Struct, frozen=True):
     fingerprint: str = ""
 
 
+class Hint(msgspec.Struct, frozen=True):
+    """A run that a broker announced as ready, and the queue in which it stands."""
+
+    run_id: str
+    workflow: str
+    version: str
+    shard: str = ""
+
+
+class RefusedMessage(msgspec.Struct, frozen=True):
+    """What a worker found at a broker and could not understand."""
+
+    queue: str
+    entry: str
+    """The broker's id of it, or another text that is the same whenever it is delivered again."""
+    reason: str
+    content: str = ""
+    """Its beginning, as a text for people."""
+
+
 class ChildRef(msgspec.Struct, frozen=True):
     """A child that an attempt of a run started."""
 
@@ -75,6 +95,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     now: Instant = 0
     alone_waiting: bool = False
     """A run that must be executed alone waits for a worker that has nothing else."""
+    unknown: tuple[str, ...] = ()
+    """Runs that the hints named and that do not exist in this queue: the messages were forged."""
 
 
 class EventSend(msgspec.Struct, frozen=True):
@@ -219,6 +241,21 @@ class ClaimRuns(Operation[Claims], frozen=True, kw_only=True):
     wait_ms: int = 0
     idle: bool = True
     """The worker executes nothing: it may take a run that must be executed alone."""
+    hints: tuple[Hint, ...] = ()
+    """What a broker announced. With hints, no more runs are granted of each queue than they name;
+    which ones the server decides, by priority and age."""
+
+
+@operation
+class RefuseMessages(Operation[int], frozen=True, kw_only=True):
+    """Keep messages that no worker can understand as dead letters. Answers how many are kept."""
+
+    role: ClassVar[Role] = "worker"
+    route: ClassVar[str] = "POST /workers/{incarnation}/refused-messages"
+    mutates: ClassVar[bool] = True
+
+    incarnation: str
+    messages: tuple[RefusedMessage, ...]
 
 
 @operation

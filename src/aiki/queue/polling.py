@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from aiki.operations.work import Claims
 from aiki.queue.pacing import Pacing
 from aiki.queue.subscriber import Ask, Interest
 
@@ -27,12 +28,15 @@ class _Polling:
             self._pause_ms = 0
         return Ask(capacity, self._pacing.pause_ms())
 
-    def learn(self, found: int) -> None:
+    def learn(self, claims: Claims) -> None:
         self._retry.found()
-        if found:
+        if claims.runs:
             self._pacing.found()
         else:
             self._pacing.empty()
+
+    def ended(self, run_id: str) -> None:
+        """Polling holds nothing for a run."""
 
     def failed(self, error: Exception) -> None:
         self._pause_ms = self._retry.pause_ms()

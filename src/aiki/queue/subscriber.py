@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from aiki.operations.work import Offer
+from aiki.operations.work import Claims, Hint, Offer, RefusedMessage
 
 
 class Interest(NamedTuple):
@@ -21,8 +21,10 @@ class Ask(NamedTuple):
 
     limit: int
     wait_ms: int
-    run_ids: tuple[str, ...] = ()
-    """Hints from a queue; the claim alone decides."""
+    hints: tuple[Hint, ...] = ()
+    """What a queue announced; the claim alone decides. Without any, all that is ready counts."""
+    refused: tuple[RefusedMessage, ...] = ()
+    """What came from a queue and is no message: the server keeps it before `learn` is called."""
 
 
 class Subscriber(Protocol):
@@ -36,8 +38,12 @@ class Subscriber(Protocol):
         """Return when it is time to ask. `limit` is from 1 to `capacity`. May be cancelled."""
         ...
 
-    def learn(self, found: int) -> None:
+    def learn(self, claims: Claims) -> None:
         """What the last request brought."""
+        ...
+
+    def ended(self, run_id: str) -> None:
+        """The claim on a run that was granted is over: it parked, ended, or was given back."""
         ...
 
     def failed(self, error: Exception) -> None:

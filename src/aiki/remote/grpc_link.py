@@ -102,6 +102,7 @@ class Link:
             shards=operation.shards,
             wait_ms=operation.wait_ms,
             idle=operation.idle,
+            hints=operation.hints,
         )
         return await self._ask(room, operation.wait_ms)
 

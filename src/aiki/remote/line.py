@@ -98,13 +98,19 @@ class Line:
     async def hold(self, path: str) -> None:
         """Keep a streaming request open; returns, or raises `AikiError`, when it has ended.
 
-        Nothing but its end is of interest, so there is no deadline for what it brings.
+        Nothing but its end is of interest, so there is no deadline for what it brings. It is sent
+        once: whoever sends it again gives it another name.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_seconds)
         try:
             async with (
                 self._borrowed() as session,
-                session.get(self.url + path, timeout=timeout, allow_redirects=False) as response,
+                session.get(
+                    self.url + path,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    middlewares=(_send_once,),
+                ) as response,
             ):
                 if response.status != _OK:
                     body = await response.content.read(_REFUSAL_BYTES)
@@ -157,6 +163,18 @@ class Line:
 
     def _unreachable(self, error: BaseException, limit: float = 0.0) -> ServerUnreachable:
         return ServerUnreachable(f"{self.url}: {_reason(error, limit)}")
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Name a broken connection by an error after which aiohttp does not repeat a GET by itself."""
+    try:
+        return await send(request)
+    except _Unconnected:
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 def _reason(error: BaseException, limit: float) -> str:

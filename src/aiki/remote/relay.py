@@ -7,12 +7,22 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiki.errors import AikiError, Closed, ServerBusy, ServerUnreachable, ServiceError
+from aiki.errors import (
+    AikiError,
+    Closed,
+    ServerBusy,
+    ServerUnreachable,
+    ServiceError,
+    StoreUnavailable,
+)
 from aiki.operations.base import Operation
 from aiki.remote.line import Line
 from aiki.remote.servers import Server, Servers
 from aiki.remote.settings import HttpSettings
 from aiki.wire.calls import Answer, encode_calls
+
+_Useless = (Closed, StoreUnavailable)
+"""What a server answers that stops, or that has lost its database: another may have one."""
 
 
 class Relay:
@@ -45,21 +55,17 @@ class Relay:
                 continue
             for place, answer in zip(pending, got, strict=True):
                 answers[place] = answer
-            pending = [place for place in pending if isinstance(answers[place][1], Closed)]
+            pending = [place for place in pending if isinstance(answers[place][1], _Useless)]
             if not pending:
                 self._servers.use(server)
                 return answers
-            failures.append(self._stopping(server))
+            failures.append(_trouble(server, answers[pending[0]][1]))
+            server.failed()
             message = encode_calls([operations[place] for place in pending])
         summary = _summary(failures)
         for place in pending:
             answers[place] = (None, copy.copy(summary))
         return answers
-
-    def _stopping(self, server: Server) -> ServerUnreachable:
-        """A server that stops says `Closed`, which here means that this client was closed."""
-        server.failed()
-        return ServerUnreachable(f"{server.url}: the server is stopping")
 
     async def hold(self, path: str) -> None:
         """Keep a streaming request open at the first server that takes it, until it ends.
@@ -81,13 +87,21 @@ class Relay:
         await asyncio.gather(*(line.close() for line in self._lines.values()))
 
 
+def _trouble(server: Server, error: BaseException | None) -> ServiceError:
+    """A server that stops says `Closed`, which here means that this client was closed."""
+    if isinstance(error, StoreUnavailable):
+        return error
+    return ServerUnreachable(f"{server.url}: the server is stopping")
+
+
 def _summary(failures: Sequence[ServiceError]) -> ServiceError:
     """One error for those of all servers: one that is only busy is worth waiting for."""
     if len(failures) == 1:
         return failures[0]
-    busy = [failure for failure in failures if isinstance(failure, ServerBusy)]
-    if busy:
-        return busy[-1]
+    for kind in (ServerBusy, StoreUnavailable):
+        found = [failure for failure in failures if isinstance(failure, kind)]
+        if found:
+            return found[-1]
     return ServerUnreachable(
         "no server answers: " + "; ".join(failure.message for failure in failures)
     )

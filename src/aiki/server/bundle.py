@@ -83,7 +83,7 @@ class Bundle:
         """
         for index, operation in enumerate(self._operations):
             if isinstance(operation, ClaimRuns) and self._answers[index] is None:
-                self._engine.claims.withdraw(operation.incarnation)
+                self._engine.claims.withdraw(operation.incarnation, self._principal.namespace)
 
 
 def with_waits(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Literal
 
 import msgspec
 
-from aiki.engine.engine import VERSION
+from aiki.engine.engine import VERSION, Engine
+from aiki.engine.publishing import PublishingCounts
 from aiki.errors import AikiError
+from aiki.queue.breaker import BreakerCounts
 from aiki.server.exchange import Exchange
 from aiki.server.problems import Answer
 from aiki.server.service import Service
@@ -33,9 +36,16 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """It answered in time."""
     committer: bool
     daemons: bool
+    queue: Literal["none", "answers", "away"]
+    """The broker; without it workers poll, so that its absence does not make a server unready."""
     store: str
     schema_version: int
     """Of the schema that this server brought the database to."""
+    database_calls: BreakerCounts
+    """Of the circuit breaker before the database, since the start."""
+    queue_calls: BreakerCounts | None
+    """Of the one before the broker."""
+    publishing: PublishingCounts | None
 
 
 class Health:
@@ -60,14 +70,19 @@ class Health:
         database = await asyncio.shield(self._looking)
         store, parts = self._service.engine.store, self._service.engine.parts
         serving = not self._service.stopping
+        publishing = self._service.engine.publishing
         return Readiness(
             ready=serving and database and all(parts.values()),
             serving=serving,
             database=database,
             committer=parts["committer"],
             daemons=parts["daemons"],
+            queue=_queue(self._service.engine),
             store=store.name,
             schema_version=store.schema_version,
+            database_calls=self._service.engine.breaker.counts,
+            queue_calls=publishing.breaker.counts if publishing else None,
+            publishing=publishing.counts if publishing else None,
         )
 
 
@@ -82,6 +97,12 @@ async def _database_answers(service: Service) -> bool:
         logger.exception("the database cannot be read")
         return False
     return True
+
+
+def _queue(engine: Engine) -> Literal["none", "answers", "away"]:
+    if engine.publishing is None:
+        return "none"
+    return "away" if engine.publishing.breaker.is_open else "answers"
 
 
 def _uncached(value: msgspec.Struct, status: int) -> Answer:

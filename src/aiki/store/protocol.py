@@ -8,7 +8,7 @@ durable when it returns, or nothing happened.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from aiki.clock import Instant
@@ -65,6 +65,34 @@ class Ready(NamedTuple):
     alone: bool
     fingerprint: str | None = None
     """Offered only to workers with this source."""
+
+
+class Announcement(NamedTuple):
+    """What a broker is told of a ready run."""
+
+    run_id: str
+    namespace: str
+    workflow: str
+    version: str
+    shard: str
+    ready_at: Instant
+    """Tells this time that the run is ready from others."""
+
+
+class Place(NamedTuple):
+    """Where an announcement went: the broker's id of the message, and of the broker's data."""
+
+    entry: str
+    incarnation: str
+    published_at: Instant = 0
+
+
+class Turn(NamedTuple):
+    """An unfinished run's place in the line of its ordering key."""
+
+    run_id: str
+    line: str
+    sequence: int
 
 
 class Held(NamedTuple):
@@ -283,6 +311,55 @@ class Transaction(Protocol):
 
     async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]: ...
 
+    async def unpublished(
+        self, after: str, ready_before: Instant, examined: int
+    ) -> tuple[list[Announcement], str | None]:
+        """Ready runs that no broker is known to have been told of, and where to go on.
+
+        Looked at are so many rows of the outbox, however many there are, in the order of their
+        runs' ids; None says that there are no more.
+        """
+        ...
+
+    async def published(
+        self, after: str, published_before: Instant, limit: int
+    ) -> list[tuple[Announcement, Place]]:
+        """Those that are still ready, in the order of their ids, after this one."""
+        ...
+
+    async def note_published(
+        self, noted: Sequence[tuple[Announcement, Place]], now: Instant
+    ) -> None:
+        """Keep where these were announced; those that are not ready any more are left out."""
+        ...
+
+    async def forget_publications(self) -> None:
+        """Drop those of runs that are not ready any more."""
+        ...
+
+    async def live_runs(self, ids: Sequence[str]) -> list[str]:
+        """Those of these runs that are ready or being executed."""
+        ...
+
+    async def line_up(self, added: Mapping[str, int]) -> dict[str, int]:
+        """Lock these lines until the end of the transaction, and lengthen them by so many.
+
+        Answers the last sequence of each that was ever taken.
+        """
+        ...
+
+    async def take_turns(self, turns: Sequence[Turn]) -> None: ...
+
+    async def end_turns(self, run_ids: Sequence[str]) -> None: ...
+
+    async def first_turns(self, lines: Sequence[str]) -> dict[str, str]:
+        """The first run of each line that has any."""
+        ...
+
+    async def drop_lines(self, lines: Sequence[str]) -> None:
+        """Forget these lines: they are locked, and empty."""
+        ...
+
     async def claimed_by(self, namespace: str, incarnation: str, claim_id: str) -> list[str]: ...
 
     async def held_runs(self, namespace: str, incarnation: str) -> list[Held]: ...
@@ -370,7 +447,25 @@ class Transaction(Protocol):
 
     async def insert_dead_letters(self, letters: Sequence[DeadLetter]) -> None: ...
 
-    async def list_dead_letters(self, namespace: str, limit: int) -> list[DeadLetter]: ...
+    async def load_dead_letters(self, ids: Sequence[str]) -> list[DeadLetter]:
+        """Those of these ids that exist."""
+        ...
+
+    async def delete_dead_letters(self, ids: Sequence[str]) -> None: ...
+
+    async def delete_letters_of(self, run_ids: Sequence[str]) -> None:
+        """Delete the letters about these runs."""
+        ...
+
+    async def expire_letters(self, before: Instant) -> None:
+        """Delete older letters that are about no run; the others go with their runs."""
+        ...
+
+    async def list_dead_letters(
+        self, namespace: str, before: str | None, limit: int
+    ) -> list[DeadLetter]:
+        """Newest first; with `before` those that follow this letter."""
+        ...
 
     async def load_failures(self, ids: Iterable[str]) -> dict[str, Failure]: ...
 

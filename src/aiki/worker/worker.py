@@ -33,6 +33,8 @@ from aiki.operations.work import (
     Listen,
     Memo,
     Offer,
+    RefusedMessage,
+    RefuseMessages,
     RegisterWorker,
     Released,
     ReportOutcome,
@@ -40,7 +42,7 @@ from aiki.operations.work import (
 )
 from aiki.queue.pacing import Pacing
 from aiki.queue.polling import SimplePolling
-from aiki.queue.subscriber import Interest, Subscriber
+from aiki.queue.subscriber import Ask, Interest, Subscriber
 from aiki.worker.driver import Driver
 from aiki.worker.heartbeat import HeartbeatThread
 from aiki.worker.loading import load_whole
@@ -239,15 +241,17 @@ class Worker:
                 await self._freed.wait()
                 continue
             ask = await self._subscriber.next(free)
-            claims = await self._claim(min(ask.limit, free), ask.wait_ms)
+            claims = await self._claim(ask, min(ask.limit, free))
             if claims is not None and claims.alone_waiting and not claims.runs:
                 await self._become_idle()
 
-    async def _claim(self, limit: int, wait_ms: int) -> Claims | None:
+    async def _claim(self, ask: Ask, limit: int) -> Claims | None:
         # A claim whose answer was lost may have been granted: it is asked for again by its id.
         claim_id = next(iter(self.claiming), None) or new_id()
         self.claiming.add(claim_id)
         try:
+            if ask.refused:
+                await self._report_refused(ask.refused)
             claims = await self._api.call(
                 ClaimRuns(
                     claim_id=claim_id,
@@ -255,8 +259,9 @@ class Worker:
                     offers=self._offers(),
                     limit=limit,
                     shards=self._shards,
-                    wait_ms=wait_ms,
+                    wait_ms=ask.wait_ms,
                     idle=not self._active and not self._loading,
+                    hints=ask.hints,
                 )
             )
         except NotFound:
@@ -274,11 +279,22 @@ class Worker:
             failpoints.hit("after_claim")
             self.trouble.end()
             self.timekeeper.learn(claims.now)
-            self._subscriber.learn(len(claims.runs))
+            self._subscriber.learn(claims)
             for claim in claims.runs:
                 self._adopt(claim)
             self.claiming.discard(claim_id)
             return claims
+
+    async def _report_refused(self, messages: tuple[RefusedMessage, ...]) -> None:
+        """Report what is no message; one that cannot be reported must not hold up the others."""
+        try:
+            await self._api.call(RefuseMessages(incarnation=self.incarnation, messages=messages))
+        except (NotFound, ServiceError):
+            raise
+        except AikiError as error:
+            for message in messages:
+                logger.error("a message is dropped that is none, and is not kept: %s", message)
+            logger.error("the server keeps none of them: %s", error)
 
     async def _become_idle(self) -> None:
         """A run must be executed alone: take nothing new until this worker has nothing else."""
@@ -314,8 +330,10 @@ class Worker:
             self._begin(loaded, memo)
         except ClaimLost:
             logger.info("run %s went to another worker", claim.id)
+            self._subscriber.ended(claim.id)
         except AikiError as error:
             logger.warning("run %s could not be loaded: %s", claim.id, error)
+            self._subscriber.ended(claim.id)
         finally:
             self._loading.pop(claim.id, None)
             self._freed.set()
@@ -335,6 +353,7 @@ class Worker:
     def _refuse(self, claim: ClaimedRun, error: Exception) -> None:
         """The workflow's function cannot take this input: the run fails, and nothing else does."""
         logger.error("run %s cannot begin: %s", claim.id, error)
+        self._subscriber.ended(claim.id)
         failure = Raised(type(error).__qualname__, str(error))
         self._post(
             RunReport(
@@ -485,6 +504,7 @@ class Worker:
     def _free(self, driver: Driver) -> None:
         if self._active.get(driver.claim.id) is driver:
             del self._active[driver.claim.id]
+            self._subscriber.ended(driver.claim.id)
         self._freed.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

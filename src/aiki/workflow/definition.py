@@ -67,6 +67,8 @@ class _StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     on_conflict: Literal["error", "return_existing"] = "error"
     priority: int = 0
     shard: str = ""
+    shard_key: str | None = None
+    ordering_key: str | None = None
     delay_ms: int = 0
     timeout_ms: int | None = None
     retry: Retry | None = None
@@ -87,6 +89,7 @@ class Workflow(Generic[P, R_co]):
         events: Sequence[Event[Any]],
         removed: Sequence[str],
         cancel_grace_ms: int,
+        shards: Sequence[str] = (),
     ) -> None:
         self.name = family
         self.version = version
@@ -95,6 +98,7 @@ class Workflow(Generic[P, R_co]):
         self.events = tuple(events)
         self.removed = frozenset(removed)
         self.cancel_grace_ms = cancel_grace_ms
+        self.shards = tuple(shards)
         self.signature = Signature.of(fn, skip_first=True, what=f"workflow {family} {version}")
         self.fingerprint = _fingerprint(fn)
         self._start = _StartOptions(timeout_ms=timeout_ms)
@@ -126,13 +130,22 @@ class Workflow(Generic[P, R_co]):
         reference_id: str | None = None,
         on_conflict: Literal["error", "return_existing"] = "error",
         priority: int = 0,
+        ordering_key: str | None = None,
         shard: str | None = None,
+        shard_key: str | None = None,
         delay: timedelta | None = None,
         timeout: timedelta | None = None,
         retry: Retry | None = None,
         attributes: Attributes | None = None,
     ) -> Self:
-        """The workflow with other options for the starts that follow."""
+        """The workflow with other options for the starts that follow.
+
+        Runs of a workflow with the same `ordering_key` are executed one after the other, in the
+        order of their starts: each from its first claim to its end, sleeps and retries included.
+        `shard_key` chooses one of the workflow's shards, always the same for the same key. Raises
+        `DefinitionError` for a shard that the workflow does not declare, where it declares any.
+        """
+        self._check_shard(shard, shard_key)
         if on_conflict not in ("error", "return_existing"):
             raise DefinitionError(f'on_conflict={on_conflict!r}: "error" or "return_existing"')
         other = copy.copy(self)
@@ -142,7 +155,9 @@ class Workflow(Generic[P, R_co]):
             reference_id=reference_id,
             on_conflict=on_conflict,
             priority=priority,
+            ordering_key=ordering_key,
             shard=shard or "",
+            shard_key=shard_key,
             delay_ms=delay_ms or 0,
             timeout_ms=milliseconds("timeout", timeout) or self._start.timeout_ms,
             retry=retry or self._start.retry,
@@ -159,6 +174,7 @@ class Workflow(Generic[P, R_co]):
             version=self.version,
             input=input,
             shard=chosen.shard,
+            shards=self.shards if chosen.shard_key is not None else (),
             priority=chosen.priority,
             reference_id=chosen.reference_id,
             on_conflict=chosen.on_conflict,
@@ -169,8 +185,24 @@ class Workflow(Generic[P, R_co]):
                 cancel_grace_ms=self.cancel_grace_ms,
                 attributes=chosen.attributes,
                 canonical_form=FORM,
+                ordering_key=chosen.ordering_key,
+                shard_key=chosen.shard_key,
             ),
         )
+
+    def _check_shard(self, shard: str | None, shard_key: str | None) -> None:
+        if shard is not None and shard_key is not None:
+            raise DefinitionError(f"shard={shard!r} and shard_key={shard_key!r}: give one of them")
+        if shard_key is not None and not self.shards:
+            raise DefinitionError(
+                f"shard_key={shard_key!r}: workflow {self.name} {self.version} declares no shards "
+                'to choose from; declare them by .version(..., shards=["eu-west", "us-east"])'
+            )
+        if shard and self.shards and shard not in self.shards:
+            raise DefinitionError(
+                f"shard={shard!r}: workflow {self.name} {self.version} declares "
+                f"{', '.join(self.shards)}"
+            )
 
     def spec(self) -> WorkflowSpec:
         """What a worker tells the server about it."""
@@ -205,15 +237,21 @@ class WorkflowFamily:
         events: Sequence[Event[Any]] = (),
         removed: Sequence[str] = (),
         cancel_grace: timedelta = timedelta(seconds=60),
+        shards: Sequence[str] = (),
     ) -> Callable[[Callable[Concatenate[Run, P], Coroutine[Any, Any, R]]], Workflow[P, R]]:
         """Define a version.
 
         `removed` names tasks that older runs recorded and this code no longer calls;
-        `cancel_grace` is the time that a cancelled run may take to clean up.
+        `cancel_grace` is the time that a cancelled run may take to clean up. `shards` are those
+        that `options(shard_key=...)` chooses from; a worker names the shards that it serves.
         """
         _check(f"version {version!r} of workflow {self.name}", version)
         grace_ms = milliseconds("cancel_grace", cancel_grace) or 0
         timeout_ms = milliseconds("timeout", timeout)
+        if isinstance(shards, str) or len(set(shards)) < len(shards):
+            raise DefinitionError(f"shards={shards!r}: a list of different names")
+        for shard in shards:
+            _check(f"shard {shard!r} of workflow {self.name} {version}", shard)
 
         def decorate(
             fn: Callable[Concatenate[Run, P], Coroutine[Any, Any, R]],
@@ -232,6 +270,7 @@ class WorkflowFamily:
                 events=events,
                 removed=removed,
                 cancel_grace_ms=grace_ms,
+                shards=shards,
             )
 
         return decorate

@@ -145,7 +145,7 @@ class Session:
         """
         self._claiming_ended = True
         while self._claims:
-            self._engine.claims.withdraw(self.incarnation)
+            self._engine.claims.withdraw(self.incarnation, self.principal.namespace)
             await asyncio.wait(self._claims, timeout=_AGAIN_SECONDS)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -250,6 +250,7 @@ class Session:
             shards=room.shards or self._shards,
             wait_ms=wait_ms,
             idle=room.idle,
+            hints=room.hints,
         )
         claims = Claims()
         while not self._claiming_ended:

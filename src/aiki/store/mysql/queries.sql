@@ -316,6 +316,87 @@ WHERE namespace = ?1 GROUP BY workflow, version, shard ORDER BY workflow, versio
 -- stale_outbox --
 SELECT run_id FROM outbox WHERE ready_at <= ?1 LIMIT ?2;
 
+-- unpublished --
+SELECT o.run_id, o.namespace, o.workflow, o.version, o.shard, o.ready_at
+FROM (SELECT run_id, namespace, workflow, version, shard, ready_at FROM outbox
+      WHERE run_id > ?1 ORDER BY run_id LIMIT ?3) AS o
+LEFT JOIN publication AS p ON p.run_id = o.run_id AND p.ready_at = o.ready_at
+WHERE o.ready_at <= ?2 AND p.run_id IS NULL;
+
+-- outbox_page --
+SELECT count(*), max(run_id)
+FROM (SELECT run_id FROM outbox WHERE run_id > ?1 ORDER BY run_id LIMIT ?2) AS page;
+
+-- published --
+SELECT o.run_id, o.namespace, o.workflow, o.version, o.shard, o.ready_at,
+       p.entry, p.incarnation, p.published_at
+FROM publication AS p
+STRAIGHT_JOIN outbox AS o ON o.run_id = p.run_id AND o.ready_at = p.ready_at
+WHERE p.run_id > ?1 AND p.published_at <= ?2
+ORDER BY p.run_id LIMIT ?3;
+
+-- note_published --
+INSERT INTO publication (run_id, ready_at, entry, incarnation, published_at)
+SELECT o.run_id, o.ready_at, CAST(noted.entry AS BINARY), CAST(noted.incarnation AS BINARY), ?2
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (
+        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
+        ready_at BIGINT PATH '$[1]',
+        entry VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[2]',
+        incarnation VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[3]')) AS noted
+STRAIGHT_JOIN outbox AS o ON o.run_id = CAST(noted.run_id AS BINARY) AND o.ready_at = noted.ready_at
+ORDER BY o.run_id
+ON DUPLICATE KEY UPDATE ready_at = VALUES(ready_at), entry = VALUES(entry),
+    incarnation = VALUES(incarnation), published_at = VALUES(published_at);
+
+-- forget_publications --
+DELETE p FROM publication AS p
+LEFT JOIN outbox AS o ON o.run_id = p.run_id AND o.ready_at = p.ready_at
+WHERE o.run_id IS NULL;
+
+-- live_runs --
+SELECT r.id
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+STRAIGHT_JOIN run AS r ON r.id = CAST(wanted.id AS BINARY)
+WHERE r.status IN ('queued', 'running');
+
+-- line_up --
+INSERT INTO ordering_line (id, last_sequence)
+SELECT CAST(w.id AS BINARY), w.added
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (
+        id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
+        added BIGINT PATH '$[1]')) AS w
+ORDER BY w.id
+ON DUPLICATE KEY UPDATE last_sequence = ordering_line.last_sequence + VALUES(last_sequence);
+
+-- last_sequences --
+SELECT l.id, l.last_sequence
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+STRAIGHT_JOIN ordering_line AS l ON l.id = CAST(wanted.id AS BINARY);
+
+-- take_turns --
+INSERT INTO ordering_turn (run_id, line, sequence)
+SELECT CAST(w.run_id AS BINARY), CAST(w.line AS BINARY), w.sequence
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (
+        run_id VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[0]',
+        line VARCHAR(200) CHARACTER SET utf8mb4 PATH '$[1]',
+        sequence BIGINT PATH '$[2]')) AS w;
+
+-- end_turns --
+DELETE turn
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+STRAIGHT_JOIN ordering_turn AS turn ON turn.run_id = CAST(wanted.id AS BINARY);
+
+-- first_turns --
+SELECT CAST(wanted.id AS BINARY) AS line,
+       (SELECT turn.run_id FROM ordering_turn AS turn
+        WHERE turn.line = CAST(wanted.id AS BINARY) ORDER BY turn.sequence LIMIT 1)
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted;
+
+-- drop_lines --
+DELETE l
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+STRAIGHT_JOIN ordering_line AS l ON l.id = CAST(wanted.id AS BINARY);
+
 -- claimed_by --
 SELECT id FROM run FORCE INDEX (run_held)
 WHERE held_by = ?2 AND claim_id = ?3 AND namespace = ?1;
@@ -492,9 +573,27 @@ INSERT INTO audit (id, at, namespace, principal, operation, object_id, detail) V
 -- insert_dead_letters --
 INSERT INTO dead_letter (id, namespace, run_id, reason, at, detail) VALUES ?rows;
 
+-- load_dead_letters --
+SELECT d.id, d.namespace, d.run_id, d.reason, d.at, d.detail
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+STRAIGHT_JOIN dead_letter AS d ON d.id = CAST(wanted.id AS BINARY);
+
+-- delete_dead_letters --
+DELETE d
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+STRAIGHT_JOIN dead_letter AS d ON d.id = CAST(wanted.id AS BINARY);
+
+-- delete_letters_of --
+DELETE d
+FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted
+STRAIGHT_JOIN dead_letter AS d ON d.run_id = CAST(wanted.id AS BINARY);
+
+-- expire_letters --
+DELETE FROM dead_letter WHERE run_id IS NULL AND at < ?1;
+
 -- list_dead_letters --
 SELECT id, namespace, run_id, reason, at, detail FROM dead_letter
-WHERE namespace = ?1 ORDER BY id DESC LIMIT ?2;
+WHERE namespace = ?1 AND id < coalesce(?2, '~') ORDER BY id DESC LIMIT ?3;
 
 -- load_transitions --
 SELECT run_id, revision, status, reason, at, attempt, epoch, worker FROM transition

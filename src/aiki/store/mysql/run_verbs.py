@@ -217,3 +217,4 @@ class RunVerbs:
         wanted = rows.each_json(ids)
         for table in _TABLES_OF_A_RUN:
             await self._put(f"delete_{table}", wanted)
+        await self._put("delete_letters_of", wanted)

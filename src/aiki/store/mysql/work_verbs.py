@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,7 @@ from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
 from aiki.store.mysql import rows
 from aiki.store.mysql.memo_verbs import MemoVerbs
-from aiki.store.protocol import Held, Ready
+from aiki.store.protocol import Announcement, Held, Place, Ready, Turn
 
 _WIDER = 8
 _SPARE = 20
@@ -92,6 +92,49 @@ class MySqlTransaction(MemoVerbs):
 
     async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]:
         return await self._firsts("stale_outbox", ready_before, limit)
+
+    async def unpublished(
+        self, after: str, ready_before: Instant, examined: int
+    ) -> tuple[list[Announcement], str | None]:
+        found = await self._rows("unpublished", after, ready_before, examined)
+        ((count, last),) = await self._rows("outbox_page", after, examined)
+        return [Announcement(*row) for row in found], last if count == examined else None
+
+    async def published(
+        self, after: str, published_before: Instant, limit: int
+    ) -> list[tuple[Announcement, Place]]:
+        found = await self._rows("published", after, published_before, limit)
+        return [(Announcement(*row[:6]), Place(*row[6:])) for row in found]
+
+    async def note_published(
+        self, noted: Sequence[tuple[Announcement, Place]], now: Instant
+    ) -> None:
+        sent = [(a.run_id, a.ready_at, p.entry, p.incarnation) for a, p in noted]
+        if sent:
+            await self._put("note_published", rows.as_json(sent), now)
+
+    async def forget_publications(self) -> None:
+        await self._put("forget_publications")
+
+    async def live_runs(self, ids: Sequence[str]) -> list[str]:
+        return await self._firsts("live_runs", rows.each_json(ids))
+
+    async def line_up(self, added: Mapping[str, int]) -> dict[str, int]:
+        await self._put("line_up", rows.as_json(list(added.items())))
+        return dict(await self._rows("last_sequences", rows.each_json(added)))
+
+    async def take_turns(self, turns: Sequence[Turn]) -> None:
+        await self._put("take_turns", rows.as_json(turns))
+
+    async def end_turns(self, run_ids: Sequence[str]) -> None:
+        await self._put("end_turns", rows.each_json(run_ids))
+
+    async def first_turns(self, lines: Sequence[str]) -> dict[str, str]:
+        found = await self._rows("first_turns", rows.each_json(lines))
+        return {line: run_id for line, run_id in found if run_id is not None}
+
+    async def drop_lines(self, lines: Sequence[str]) -> None:
+        await self._put("drop_lines", rows.each_json(lines))
 
     async def claimed_by(self, namespace: str, incarnation: str, claim_id: str) -> list[str]:
         return await self._firsts("claimed_by", namespace, incarnation, claim_id)
@@ -243,15 +286,28 @@ class MySqlTransaction(MemoVerbs):
             [(d.id, d.namespace, d.run_id, d.reason, d.at, d.detail) for d in letters],
         )
 
-    async def list_dead_letters(self, namespace: str, limit: int) -> list[DeadLetter]:
+    async def load_dead_letters(self, ids: Sequence[str]) -> list[DeadLetter]:
         return [
-            DeadLetter(
-                id=row[0],
-                namespace=row[1],
-                run_id=row[2],
-                reason=row[3],
-                at=row[4],
-                detail=row[5],
-            )
-            for row in await self._rows("list_dead_letters", namespace, limit)
+            _dead_letter(row) for row in await self._rows("load_dead_letters", rows.each_json(ids))
         ]
+
+    async def delete_dead_letters(self, ids: Sequence[str]) -> None:
+        await self._put("delete_dead_letters", rows.each_json(ids))
+
+    async def delete_letters_of(self, run_ids: Sequence[str]) -> None:
+        await self._put("delete_letters_of", rows.each_json(run_ids))
+
+    async def expire_letters(self, before: Instant) -> None:
+        await self._put("expire_letters", before)
+
+    async def list_dead_letters(
+        self, namespace: str, before: str | None, limit: int
+    ) -> list[DeadLetter]:
+        found = await self._rows("list_dead_letters", namespace, before, limit)
+        return [_dead_letter(row) for row in found]
+
+
+def _dead_letter(row: Any) -> DeadLetter:
+    return DeadLetter(
+        id=row[0], namespace=row[1], run_id=row[2], reason=row[3], at=row[4], detail=row[5]
+    )

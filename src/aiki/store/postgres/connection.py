@@ -9,7 +9,7 @@ import asyncpg
 from aiki.errors import ConfigurationError, StoreUnavailable
 from aiki.store.named_sql import load_sql
 from aiki.store.postgres.address import Address
-from aiki.store.postgres.trouble import is_misconfigured, is_unavailable
+from aiki.store.postgres.trouble import DRIVER_ERRORS, is_misconfigured, is_unavailable
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 QUERIES = load_sql("aiki.store.postgres", "queries.sql") | load_sql(
@@ -82,7 +82,7 @@ async def connect(url: str) -> Connection:
     dialect = Dialect(Address.parse(url))
     try:
         return await dialect.connect()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+    except (*DRIVER_ERRORS, ValueError) as error:
         raise refusal(dialect.address, error) from error
 
 
@@ -106,7 +106,7 @@ async def open_dialect(address: Address) -> tuple[Dialect, Connection]:
             await connection.close()
             dialect = dialect._replace(pooled=True)
             connection = await dialect.connect()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+    except (*DRIVER_ERRORS, ValueError) as error:
         raise refusal(address, error) from error
     version = connection.get_server_version()
     if version.major < OLDEST:

@@ -228,6 +228,65 @@ WHERE namespace = $1 GROUP BY workflow, version, shard ORDER BY workflow, versio
 -- stale_outbox --
 SELECT run_id FROM outbox WHERE ready_at <= $1 LIMIT $2;
 
+-- unpublished --
+SELECT o.run_id, o.namespace, o.workflow, o.version, o.shard, o.ready_at
+FROM (SELECT run_id, namespace, workflow, version, shard, ready_at FROM outbox
+      WHERE run_id > $1 ORDER BY run_id LIMIT $3) AS o
+LEFT JOIN publication AS p ON p.run_id = o.run_id AND p.ready_at = o.ready_at
+WHERE o.ready_at <= $2 AND p.run_id IS NULL;
+
+-- outbox_page --
+SELECT count(*), max(run_id)
+FROM (SELECT run_id FROM outbox WHERE run_id > $1 ORDER BY run_id LIMIT $2) AS page;
+
+-- published --
+SELECT o.run_id, o.namespace, o.workflow, o.version, o.shard, o.ready_at,
+       p.entry, p.incarnation, p.published_at
+FROM publication AS p
+JOIN outbox AS o ON o.run_id = p.run_id AND o.ready_at = p.ready_at
+WHERE p.run_id > $1 AND p.published_at <= $2
+ORDER BY p.run_id LIMIT $3;
+
+-- note_published --
+INSERT INTO publication (run_id, ready_at, entry, incarnation, published_at)
+SELECT o.run_id, o.ready_at, w.entry, w.incarnation, $5
+FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])
+    AS w (run_id, ready_at, entry, incarnation)
+JOIN outbox AS o ON o.run_id = w.run_id AND o.ready_at = w.ready_at
+ORDER BY o.run_id
+ON CONFLICT (run_id) DO UPDATE SET ready_at = excluded.ready_at, entry = excluded.entry,
+    incarnation = excluded.incarnation, published_at = excluded.published_at;
+
+-- forget_publications --
+DELETE FROM publication AS p
+WHERE NOT EXISTS (SELECT FROM outbox AS o WHERE o.run_id = p.run_id AND o.ready_at = p.ready_at);
+
+-- live_runs --
+SELECT id FROM run WHERE id = ANY ($1::text[]) AND status IN ('queued', 'running');
+
+-- line_up --
+INSERT INTO ordering_line (id, last_sequence)
+SELECT id, added FROM unnest($1::text[], $2::bigint[]) AS w (id, added) ORDER BY id
+ON CONFLICT (id) DO UPDATE
+    SET last_sequence = ordering_line.last_sequence + excluded.last_sequence
+RETURNING id, last_sequence;
+
+-- take_turns --
+INSERT INTO ordering_turn (run_id, line, sequence)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]);
+
+-- end_turns --
+DELETE FROM ordering_turn WHERE run_id = ANY ($1::text[]);
+
+-- first_turns --
+SELECT wanted.id,
+       (SELECT t.run_id FROM ordering_turn AS t WHERE t.line = wanted.id
+        ORDER BY t.sequence LIMIT 1)
+FROM unnest($1::text[]) AS wanted (id);
+
+-- drop_lines --
+DELETE FROM ordering_line WHERE id = ANY ($1::text[]);
+
 -- claimed_by --
 SELECT id FROM run
 WHERE holder = $2 AND status = 'running' AND namespace = $1 AND claim_id = $3;
@@ -380,11 +439,24 @@ SELECT answer FROM answer WHERE namespace = $1 AND command_id = $2;
 -- expire_answers --
 DELETE FROM answer WHERE at < $1;
 
+-- load_dead_letters --
+SELECT id, namespace, run_id, reason, at, detail FROM dead_letter WHERE id = ANY ($1::text[]);
+
+-- delete_dead_letters --
+DELETE FROM dead_letter WHERE id = ANY ($1::text[]);
+
+-- delete_letters_of --
+DELETE FROM dead_letter WHERE run_id = ANY ($1::text[]);
+
+-- expire_letters --
+DELETE FROM dead_letter WHERE run_id IS NULL AND at < $1;
+
 -- list_dead_letters --
 -- A range of one namespace keeps it in the order, which only its index has: by ids alone, those of
 -- all other namespaces might be walked.
 SELECT id, namespace, run_id, reason, at, detail FROM dead_letter
-WHERE namespace BETWEEN $1 AND $1 ORDER BY namespace DESC, id DESC LIMIT $2;
+WHERE namespace BETWEEN $1 AND $1 AND id < coalesce($2, '~')
+ORDER BY namespace DESC, id DESC LIMIT $3;
 
 -- load_transitions --
 SELECT run_id, revision, status, reason, at, attempt, epoch, worker FROM transition
@@ -413,7 +485,8 @@ WITH payloads AS (DELETE FROM run_payload WHERE run_id = ANY ($1::text[])),
      children AS (DELETE FROM child WHERE parent_id = ANY ($1)),
      transitions AS (DELETE FROM transition WHERE run_id = ANY ($1)),
      decisions AS (DELETE FROM decision WHERE run_id = ANY ($1)),
-     divergences AS (DELETE FROM divergence WHERE run_id = ANY ($1))
+     divergences AS (DELETE FROM divergence WHERE run_id = ANY ($1)),
+     letters AS (DELETE FROM dead_letter WHERE run_id = ANY ($1))
 DELETE FROM run WHERE id = ANY ($1);
 
 -- hold_presence --

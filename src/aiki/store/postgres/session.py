@@ -11,12 +11,11 @@ import asyncio
 import logging
 from typing import Any
 
-import asyncpg
-
 from aiki.clock import SYSTEM, jitter
 from aiki.store.postgres.address import channel_of
 from aiki.store.postgres.connection import QUERIES, Connection, Dialect
 from aiki.store.postgres.pool import close
+from aiki.store.postgres.trouble import DRIVER_ERRORS
 from aiki.store.protocol import ALL_NEWS, NO_NEWS, News
 
 logger = logging.getLogger("aiki.store")
@@ -138,7 +137,7 @@ class Session:
         try:
             async with self._busy:
                 await connection.fetch(QUERIES[name], *values)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             logger.warning("%s: the session is given up: %r", self._dialect.address.label, error)
             connection.terminate()
 

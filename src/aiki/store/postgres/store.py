@@ -7,8 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
-import asyncpg
-
 from aiki import ids
 from aiki.clock import SYSTEM
 from aiki.errors import ConfigurationError
@@ -20,7 +18,7 @@ from aiki.store.postgres.presence import Presence
 from aiki.store.postgres.run_verbs import Latest
 from aiki.store.postgres.session import Session
 from aiki.store.postgres.statements import Counts, Statements
-from aiki.store.postgres.trouble import Retries, Trouble, check_values, trouble_of
+from aiki.store.postgres.trouble import DRIVER_ERRORS, Retries, Trouble, check_values, trouble_of
 from aiki.store.postgres.work_verbs import PostgresTransaction
 from aiki.store.protocol import ALL_NEWS, News
 
@@ -32,7 +30,6 @@ _WRITERS = 4
 _BROWSERS = 4
 _REST_SECONDS = 5.0
 """How long a replica is left alone after it failed."""
-_DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class _Opened(NamedTuple):
@@ -105,7 +102,7 @@ class PostgresStore:
         dialect, connection = await open_dialect(self._address)
         try:
             schema = await self._check_schema(connection)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise refusal(self._address, error) from error
         finally:
             await close(connection)
@@ -155,7 +152,7 @@ class PostgresStore:
         session = Session(dialect, schema, self._sender)
         try:
             await session.open()
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise refusal(address, error) from error
         return session
 
@@ -229,7 +226,7 @@ class PostgresStore:
             return await self.read(work)
         try:
             return await self._read(browsers, work, None)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             self._resting_until = SYSTEM.monotonic() + _REST_SECONDS
             logger.warning("the replica cannot answer, the primary is asked: %r", error)
             return await self.read(work)
@@ -263,7 +260,7 @@ class PostgresStore:
     ) -> Trouble | None:
         """After an error: let the session go; answers the trouble, if it is the database's."""
         if statements is None:
-            if not isinstance(error, _DRIVER_ERRORS):
+            if not isinstance(error, DRIVER_ERRORS):
                 return None
             pool.forget()
             return trouble_of(error)
@@ -334,7 +331,7 @@ async def _roll_back(statements: Statements, error: BaseException) -> bool:
     failure = statements.failure
     try:
         await statements.run("rollback")
-    except _DRIVER_ERRORS:
+    except DRIVER_ERRORS:
         return False
     finally:
         statements.failure = failure

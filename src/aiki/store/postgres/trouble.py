@@ -15,6 +15,13 @@ _RACES = 3
 _LONGEST_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 1.0
+DRIVER_ERRORS = (
+    OSError,
+    EOFError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 class Trouble(enum.Enum):
@@ -58,9 +65,8 @@ def trouble_of(error: BaseException) -> Trouble:
         return _EXACT.get(state) or _CLASSES.get(state[:2], Trouble.OURS)
     if isinstance(error, asyncpg.DataError):
         return Trouble.OURS
-    if isinstance(error, OSError | asyncpg.InterfaceError | EOFError):
-        return Trouble.LOST
-    return Trouble.OURS
+    # An internal error of the driver's: its session has heard of its end, and not yet met it.
+    return Trouble.LOST if isinstance(error, DRIVER_ERRORS) else Trouble.OURS
 
 
 def check_values(error: BaseException) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -14,7 +15,7 @@ from aiki.operations.work import Offer
 from aiki.store.postgres import rows
 from aiki.store.postgres.buffer import columns
 from aiki.store.postgres.memo_verbs import MemoVerbs
-from aiki.store.protocol import Held, Ready
+from aiki.store.protocol import Announcement, Held, Place, Ready, Turn
 
 _NOW, _SEEN = 31, 32
 """Places behind the columns of a run."""
@@ -66,6 +67,49 @@ class PostgresTransaction(MemoVerbs):
 
     async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]:
         return await self._firsts("stale_outbox", ready_before, limit)
+
+    async def unpublished(
+        self, after: str, ready_before: Instant, examined: int
+    ) -> tuple[list[Announcement], str | None]:
+        found = await self._rows("unpublished", after, ready_before, examined)
+        ((count, last),) = await self._rows("outbox_page", after, examined)
+        return [Announcement(*row) for row in found], last if count == examined else None
+
+    async def published(
+        self, after: str, published_before: Instant, limit: int
+    ) -> list[tuple[Announcement, Place]]:
+        found = await self._rows("published", after, published_before, limit)
+        return [(Announcement(*row[:6]), Place(*row[6:])) for row in found]
+
+    async def note_published(
+        self, noted: Sequence[tuple[Announcement, Place]], now: Instant
+    ) -> None:
+        sent = [(a.run_id, a.ready_at, p.entry, p.incarnation) for a, p in noted]
+        if sent:
+            await self._rows("note_published", *map(list, columns(sent)), now)
+
+    async def forget_publications(self) -> None:
+        await self._rows("forget_publications")
+
+    async def live_runs(self, ids: Sequence[str]) -> list[str]:
+        return [row[0] for row in await self._rows("live_runs", list(ids))]
+
+    async def line_up(self, added: Mapping[str, int]) -> dict[str, int]:
+        found = await self._rows("line_up", list(added), list(added.values()))
+        return {row[0]: row[1] for row in found}
+
+    async def take_turns(self, turns: Sequence[Turn]) -> None:
+        await self._rows("take_turns", *map(list, columns(turns)))
+
+    async def end_turns(self, run_ids: Sequence[str]) -> None:
+        await self._rows("end_turns", list(run_ids))
+
+    async def first_turns(self, lines: Sequence[str]) -> dict[str, str]:
+        found = await self._rows("first_turns", list(lines))
+        return {line: run_id for line, run_id in found if run_id is not None}
+
+    async def drop_lines(self, lines: Sequence[str]) -> None:
+        await self._rows("drop_lines", list(lines))
 
     async def claimed_by(self, namespace: str, incarnation: str, claim_id: str) -> list[str]:
         return await self._firsts("claimed_by", namespace, incarnation, claim_id)
@@ -221,10 +265,26 @@ class PostgresTransaction(MemoVerbs):
             columns([(d.id, d.namespace, d.run_id, d.reason, d.at, d.detail) for d in letters]),
         )
 
-    async def list_dead_letters(self, namespace: str, limit: int) -> list[DeadLetter]:
-        return [
-            DeadLetter(
-                id=row[0], namespace=row[1], run_id=row[2], reason=row[3], at=row[4], detail=row[5]
-            )
-            for row in await self._rows("list_dead_letters", namespace, limit)
-        ]
+    async def load_dead_letters(self, ids: Sequence[str]) -> list[DeadLetter]:
+        return [_dead_letter(row) for row in await self._rows("load_dead_letters", list(ids))]
+
+    async def delete_dead_letters(self, ids: Sequence[str]) -> None:
+        await self._rows("delete_dead_letters", list(ids))
+
+    async def delete_letters_of(self, run_ids: Sequence[str]) -> None:
+        await self._rows("delete_letters_of", list(run_ids))
+
+    async def expire_letters(self, before: Instant) -> None:
+        await self._rows("expire_letters", before)
+
+    async def list_dead_letters(
+        self, namespace: str, before: str | None, limit: int
+    ) -> list[DeadLetter]:
+        found = await self._rows("list_dead_letters", namespace, before, limit)
+        return [_dead_letter(row) for row in found]
+
+
+def _dead_letter(row: Any) -> DeadLetter:
+    return DeadLetter(
+        id=row[0], namespace=row[1], run_id=row[2], reason=row[3], at=row[4], detail=row[5]
+    )

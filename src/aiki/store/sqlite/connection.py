@@ -16,14 +16,18 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def open_connection(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection that waits for locks, and whose commits are on disk when they return."""
+    """A connection that waits for locks, and whose commits are on disk when they return.
+
+    One for reading leaves the file and its log as they are, even where it is the last to close.
+    """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise ConfigurationError(
             f"this Python has SQLite {sqlite3.sqlite_version}; Aiki needs 3.38 or newer"
         )
+    where = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     try:
         connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, cached_statements=256
+            where, isolation_level=None, check_same_thread=False, cached_statements=256, uri=True
         )
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from error
@@ -42,7 +46,6 @@ def _cannot_open(path: Path, error: sqlite3.Error) -> ConfigurationError:
 def _configure(connection: sqlite3.Connection, read_only: bool) -> None:
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     if read_only:
-        connection.execute("PRAGMA query_only = ON")
         return
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

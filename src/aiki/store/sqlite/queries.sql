@@ -213,6 +213,60 @@ WHERE namespace = ?1 GROUP BY workflow, version, shard ORDER BY workflow, versio
 -- stale_outbox --
 SELECT run_id FROM outbox WHERE ready_at <= ?1 LIMIT ?2;
 
+-- unpublished --
+SELECT o.run_id, o.namespace, o.workflow, o.version, o.shard, o.ready_at
+FROM (SELECT run_id, namespace, workflow, version, shard, ready_at FROM outbox
+      WHERE run_id > ?1 ORDER BY run_id LIMIT ?3) AS o
+LEFT JOIN publication AS p ON p.run_id = o.run_id AND p.ready_at = o.ready_at
+WHERE o.ready_at <= ?2 AND p.run_id IS NULL;
+
+-- outbox_page --
+SELECT count(*), max(run_id)
+FROM (SELECT run_id FROM outbox WHERE run_id > ?1 ORDER BY run_id LIMIT ?2) AS page;
+
+-- published --
+SELECT o.run_id, o.namespace, o.workflow, o.version, o.shard, o.ready_at,
+       p.entry, p.incarnation, p.published_at
+FROM publication AS p
+JOIN outbox AS o ON o.run_id = p.run_id AND o.ready_at = p.ready_at
+WHERE p.run_id > ?1 AND p.published_at <= ?2
+ORDER BY p.run_id LIMIT ?3;
+
+-- note_published --
+INSERT INTO publication (run_id, ready_at, entry, incarnation, published_at)
+SELECT o.run_id, o.ready_at, ?3, ?4, ?5 FROM outbox AS o WHERE o.run_id = ?1 AND o.ready_at = ?2
+ON CONFLICT (run_id) DO UPDATE SET ready_at = excluded.ready_at, entry = excluded.entry,
+    incarnation = excluded.incarnation, published_at = excluded.published_at;
+
+-- forget_publications --
+DELETE FROM publication
+WHERE NOT EXISTS (SELECT 1 FROM outbox AS o
+                  WHERE o.run_id = publication.run_id AND o.ready_at = publication.ready_at);
+
+-- live_runs --
+SELECT id FROM run
+WHERE id IN (SELECT value FROM json_each(?1)) AND status IN ('queued', 'running');
+
+-- line_up --
+INSERT INTO ordering_line (id, last_sequence) SELECT key, value FROM json_each(?1) WHERE true
+ON CONFLICT (id) DO UPDATE SET last_sequence = last_sequence + excluded.last_sequence
+RETURNING id, last_sequence;
+
+-- take_turns --
+INSERT INTO ordering_turn (run_id, line, sequence) VALUES (?1, ?2, ?3);
+
+-- end_turns --
+DELETE FROM ordering_turn WHERE run_id IN (SELECT value FROM json_each(?1));
+
+-- first_turns --
+SELECT wanted.value,
+       (SELECT t.run_id FROM ordering_turn AS t WHERE t.line = wanted.value
+        ORDER BY t.sequence LIMIT 1)
+FROM json_each(?1) AS wanted;
+
+-- drop_lines --
+DELETE FROM ordering_line WHERE id IN (SELECT value FROM json_each(?1));
+
 -- claimed_by --
 -- Without statistics the planner would rather walk all runs of the namespace.
 SELECT id FROM run INDEXED BY run_held
@@ -356,9 +410,22 @@ VALUES (?, ?, ?, ?, ?, ?, ?);
 -- insert_dead_letters --
 INSERT INTO dead_letter (id, namespace, run_id, reason, at, detail) VALUES (?, ?, ?, ?, ?, ?);
 
+-- load_dead_letters --
+SELECT id, namespace, run_id, reason, at, detail FROM dead_letter
+WHERE id IN (SELECT value FROM json_each(?1));
+
+-- delete_dead_letters --
+DELETE FROM dead_letter WHERE id IN (SELECT value FROM json_each(?1));
+
+-- delete_letters_of --
+DELETE FROM dead_letter WHERE run_id IN (SELECT value FROM json_each(?1));
+
+-- expire_letters --
+DELETE FROM dead_letter WHERE run_id IS NULL AND at < ?1;
+
 -- list_dead_letters --
 SELECT id, namespace, run_id, reason, at, detail FROM dead_letter
-WHERE namespace = ?1 ORDER BY id DESC LIMIT ?2;
+WHERE namespace = ?1 AND id < coalesce(?2, '~') ORDER BY id DESC LIMIT ?3;
 
 -- recent_transitions --
 SELECT r.workflow, t.run_id, t.revision, t.status, t.reason, t.at, t.attempt, t.epoch, t.worker

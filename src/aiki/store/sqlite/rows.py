@@ -18,7 +18,12 @@ encode_json = msgspec.json.Encoder().encode
 
 def ids_json(ids: Iterable[Any]) -> str:
     """A list as the one parameter of `json_each`."""
-    return encode_json(list(ids)).decode()
+    return as_json(list(ids))
+
+
+def as_json(value: Any) -> str:
+    """What `json_each` reads."""
+    return encode_json(value).decode()
 
 
 def run_from(row: Row) -> Run:

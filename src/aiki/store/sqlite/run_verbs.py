@@ -125,3 +125,4 @@ class RunVerbs:
     async def delete_runs(self, ids: Sequence[str]) -> None:
         for table in _TABLES_OF_A_RUN:
             self._sql.many(f"delete_{table}", [(run_id,) for run_id in ids])
+        self._sql.run("delete_letters_of", rows.ids_json(ids))

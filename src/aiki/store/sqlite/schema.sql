@@ -104,6 +104,29 @@ CREATE INDEX outbox_ready
 CREATE INDEX outbox_offered ON outbox (namespace, workflow, version)
     WHERE fingerprint IS NOT NULL;
 
+-- Where the messages went that announced ready runs; of use as long as the outbox has their rows.
+CREATE TABLE publication (
+    run_id TEXT PRIMARY KEY,
+    ready_at INTEGER NOT NULL,
+    entry TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    published_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Who comes after whom: of the runs of a line, all of one ordering key, only the first is executed.
+CREATE TABLE ordering_line (
+    id TEXT PRIMARY KEY,
+    last_sequence INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ordering_turn (
+    run_id TEXT PRIMARY KEY,
+    line TEXT NOT NULL,
+    sequence INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX ordering_turn_next ON ordering_turn (line, sequence);
+
 CREATE TABLE entry (
     run_id TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -233,6 +256,7 @@ CREATE TABLE dead_letter (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX dead_letter_newest ON dead_letter (namespace, id);
+CREATE INDEX dead_letter_run ON dead_letter (run_id, at);
 
 CREATE TABLE answer (
     namespace TEXT NOT NULL,

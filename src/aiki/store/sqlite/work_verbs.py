@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -11,7 +12,7 @@ from aiki.model.audit import AuditRecord
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
 from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
-from aiki.store.protocol import Held, Ready
+from aiki.store.protocol import Announcement, Held, Place, Ready, Turn
 from aiki.store.sqlite import rows
 from aiki.store.sqlite.memo_verbs import MemoVerbs
 
@@ -73,6 +74,49 @@ class SqliteTransaction(MemoVerbs):
 
     async def stale_outbox(self, ready_before: Instant, limit: int) -> list[str]:
         return [row[0] for row in self._sql.rows("stale_outbox", ready_before, limit)]
+
+    async def unpublished(
+        self, after: str, ready_before: Instant, examined: int
+    ) -> tuple[list[Announcement], str | None]:
+        found = self._sql.rows("unpublished", after, ready_before, examined)
+        ((count, last),) = self._sql.rows("outbox_page", after, examined)
+        return [Announcement(*row) for row in found], last if count == examined else None
+
+    async def published(
+        self, after: str, published_before: Instant, limit: int
+    ) -> list[tuple[Announcement, Place]]:
+        found = self._sql.rows("published", after, published_before, limit)
+        return [(Announcement(*row[:6]), Place(*row[6:])) for row in found]
+
+    async def note_published(
+        self, noted: Sequence[tuple[Announcement, Place]], now: Instant
+    ) -> None:
+        self._sql.many(
+            "note_published",
+            [(a.run_id, a.ready_at, p.entry, p.incarnation, now) for a, p in noted],
+        )
+
+    async def forget_publications(self) -> None:
+        self._sql.run("forget_publications")
+
+    async def live_runs(self, ids: Sequence[str]) -> list[str]:
+        return [row[0] for row in self._sql.rows("live_runs", rows.ids_json(ids))]
+
+    async def line_up(self, added: Mapping[str, int]) -> dict[str, int]:
+        return dict(self._sql.rows("line_up", rows.as_json(dict(added))))
+
+    async def take_turns(self, turns: Sequence[Turn]) -> None:
+        self._sql.many("take_turns", turns)
+
+    async def end_turns(self, run_ids: Sequence[str]) -> None:
+        self._sql.run("end_turns", rows.ids_json(run_ids))
+
+    async def first_turns(self, lines: Sequence[str]) -> dict[str, str]:
+        found = self._sql.rows("first_turns", rows.ids_json(lines))
+        return {line: run_id for line, run_id in found if run_id is not None}
+
+    async def drop_lines(self, lines: Sequence[str]) -> None:
+        self._sql.run("drop_lines", rows.ids_json(lines))
 
     async def claimed_by(self, namespace: str, incarnation: str, claim_id: str) -> list[str]:
         found = self._sql.rows("claimed_by", namespace, incarnation, claim_id)
@@ -221,10 +265,28 @@ class SqliteTransaction(MemoVerbs):
             [(d.id, d.namespace, d.run_id, d.reason, d.at, d.detail) for d in letters],
         )
 
-    async def list_dead_letters(self, namespace: str, limit: int) -> list[DeadLetter]:
+    async def load_dead_letters(self, ids: Sequence[str]) -> list[DeadLetter]:
         return [
-            DeadLetter(
-                id=row[0], namespace=row[1], run_id=row[2], reason=row[3], at=row[4], detail=row[5]
-            )
-            for row in self._sql.rows("list_dead_letters", namespace, limit)
+            _dead_letter(row) for row in self._sql.rows("load_dead_letters", rows.ids_json(ids))
         ]
+
+    async def delete_dead_letters(self, ids: Sequence[str]) -> None:
+        self._sql.run("delete_dead_letters", rows.ids_json(ids))
+
+    async def delete_letters_of(self, run_ids: Sequence[str]) -> None:
+        self._sql.run("delete_letters_of", rows.ids_json(run_ids))
+
+    async def expire_letters(self, before: Instant) -> None:
+        self._sql.run("expire_letters", before)
+
+    async def list_dead_letters(
+        self, namespace: str, before: str | None, limit: int
+    ) -> list[DeadLetter]:
+        found = self._sql.rows("list_dead_letters", namespace, before, limit)
+        return [_dead_letter(row) for row in found]
+
+
+def _dead_letter(row: Any) -> DeadLetter:
+    return DeadLetter(
+        id=row[0], namespace=row[1], run_id=row[2], reason=row[3], at=row[4], detail=row[5]
+    )

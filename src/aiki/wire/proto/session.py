@@ -14,6 +14,7 @@ from aiki.operations.work import (
     Claims,
     Heartbeat,
     HeartbeatAnswer,
+    Hint,
     LeaveWorker,
     Offer,
     RegisterWorker,
@@ -50,6 +51,9 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True):
     """When to answer that there is nothing; missing: the credits stand until they are used."""
     idle: bool = True
     """The worker executes nothing: it may take a run that must be executed alone."""
+    hints: tuple[Hint, ...] = ()
+    """What a broker announced: with hints, no more runs are granted of each queue than they name.
+    """
 
 
 class SessionRequest(msgspec.Struct, frozen=True):

@@ -203,10 +203,12 @@ class WorkerView(_message.Message):
     def __init__(self, incarnation: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., status: _Optional[str] = ..., lease_ms: _Optional[int] = ..., lease_until: _Optional[int] = ..., registered_at: _Optional[int] = ..., seen_at: _Optional[int] = ..., running: _Optional[int] = ..., stuck: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListDeadLettersRequest(_message.Message):
-    __slots__ = ("limit",)
+    __slots__ = ("limit", "before")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
     limit: int
-    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+    before: str
+    def __init__(self, limit: _Optional[int] = ..., before: _Optional[str] = ...) -> None: ...
 
 class ListDeadLettersResponse(_message.Message):
     __slots__ = ("results",)
@@ -229,6 +231,22 @@ class DeadLetter(_message.Message):
     at: int
     detail: str
     def __init__(self, id: _Optional[str] = ..., namespace: _Optional[str] = ..., run_id: _Optional[str] = ..., reason: _Optional[str] = ..., at: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RedriveDeadLetterRequest(_message.Message):
+    __slots__ = ("id", "command_id")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    command_id: str
+    def __init__(self, id: _Optional[str] = ..., command_id: _Optional[str] = ...) -> None: ...
+
+class Redriven(_message.Message):
+    __slots__ = ("run_id", "verdict")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    verdict: str
+    def __init__(self, run_id: _Optional[str] = ..., verdict: _Optional[str] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
@@ -335,12 +353,13 @@ class StartRunsRequest(_message.Message):
     def __init__(self, starts: _Optional[_Iterable[_Union[StartRun, _Mapping]]] = ..., command_id: _Optional[str] = ...) -> None: ...
 
 class StartRun(_message.Message):
-    __slots__ = ("id", "workflow", "version", "input", "shard", "priority", "reference_id", "on_conflict", "delay_ms", "options")
+    __slots__ = ("id", "workflow", "version", "input", "shard", "shards", "priority", "reference_id", "on_conflict", "delay_ms", "options")
     ID_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_ID_FIELD_NUMBER: _ClassVar[int]
     ON_CONFLICT_FIELD_NUMBER: _ClassVar[int]
@@ -351,21 +370,24 @@ class StartRun(_message.Message):
     version: str
     input: bytes
     shard: str
+    shards: _containers.RepeatedScalarFieldContainer[str]
     priority: int
     reference_id: str
     on_conflict: str
     delay_ms: int
     options: RunOptions
-    def __init__(self, id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., input: _Optional[bytes] = ..., shard: _Optional[str] = ..., priority: _Optional[int] = ..., reference_id: _Optional[str] = ..., on_conflict: _Optional[str] = ..., delay_ms: _Optional[int] = ..., options: _Optional[_Union[RunOptions, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., input: _Optional[bytes] = ..., shard: _Optional[str] = ..., shards: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ..., reference_id: _Optional[str] = ..., on_conflict: _Optional[str] = ..., delay_ms: _Optional[int] = ..., options: _Optional[_Union[RunOptions, _Mapping]] = ...) -> None: ...
 
 class RunOptions(_message.Message):
-    __slots__ = ("retry", "timeout_ms", "cancel_grace_ms", "attributes_json", "traceparent", "canonical_form", "rerun_of")
+    __slots__ = ("retry", "timeout_ms", "cancel_grace_ms", "attributes_json", "traceparent", "canonical_form", "ordering_key", "shard_key", "rerun_of")
     RETRY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     CANCEL_GRACE_MS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     CANONICAL_FORM_FIELD_NUMBER: _ClassVar[int]
+    ORDERING_KEY_FIELD_NUMBER: _ClassVar[int]
+    SHARD_KEY_FIELD_NUMBER: _ClassVar[int]
     RERUN_OF_FIELD_NUMBER: _ClassVar[int]
     retry: Retry
     timeout_ms: int
@@ -373,8 +395,10 @@ class RunOptions(_message.Message):
     attributes_json: bytes
     traceparent: str
     canonical_form: int
+    ordering_key: str
+    shard_key: str
     rerun_of: str
-    def __init__(self, retry: _Optional[_Union[Retry, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., cancel_grace_ms: _Optional[int] = ..., attributes_json: _Optional[bytes] = ..., traceparent: _Optional[str] = ..., canonical_form: _Optional[int] = ..., rerun_of: _Optional[str] = ...) -> None: ...
+    def __init__(self, retry: _Optional[_Union[Retry, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., cancel_grace_ms: _Optional[int] = ..., attributes_json: _Optional[bytes] = ..., traceparent: _Optional[str] = ..., canonical_form: _Optional[int] = ..., ordering_key: _Optional[str] = ..., shard_key: _Optional[str] = ..., rerun_of: _Optional[str] = ...) -> None: ...
 
 class Retry(_message.Message):
     __slots__ = ("attempts", "base_ms", "factor", "cap_ms", "jitter", "only", "stop")
@@ -421,7 +445,7 @@ class RunResult(_message.Message):
     def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ..., output: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class RunView(_message.Message):
-    __slots__ = ("id", "namespace", "workflow", "version", "status", "revision", "attempt", "shard", "priority", "reference_id", "parent_id", "worker", "created_at", "started_at", "ended_at", "due_at", "stop_requested", "attributes_json", "rerun_of")
+    __slots__ = ("id", "namespace", "workflow", "version", "status", "revision", "attempt", "shard", "priority", "reference_id", "parent_id", "worker", "created_at", "started_at", "ended_at", "due_at", "stop_requested", "attributes_json", "rerun_of", "ordering_key", "shard_key")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
@@ -441,6 +465,8 @@ class RunView(_message.Message):
     STOP_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     RERUN_OF_FIELD_NUMBER: _ClassVar[int]
+    ORDERING_KEY_FIELD_NUMBER: _ClassVar[int]
+    SHARD_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     namespace: str
     workflow: str
@@ -460,7 +486,9 @@ class RunView(_message.Message):
     stop_requested: str
     attributes_json: bytes
     rerun_of: str
-    def __init__(self, id: _Optional[str] = ..., namespace: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., status: _Optional[str] = ..., revision: _Optional[int] = ..., attempt: _Optional[int] = ..., shard: _Optional[str] = ..., priority: _Optional[int] = ..., reference_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., worker: _Optional[str] = ..., created_at: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., due_at: _Optional[int] = ..., stop_requested: _Optional[str] = ..., attributes_json: _Optional[bytes] = ..., rerun_of: _Optional[str] = ...) -> None: ...
+    ordering_key: str
+    shard_key: str
+    def __init__(self, id: _Optional[str] = ..., namespace: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., status: _Optional[str] = ..., revision: _Optional[int] = ..., attempt: _Optional[int] = ..., shard: _Optional[str] = ..., priority: _Optional[int] = ..., reference_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., worker: _Optional[str] = ..., created_at: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., due_at: _Optional[int] = ..., stop_requested: _Optional[str] = ..., attributes_json: _Optional[bytes] = ..., rerun_of: _Optional[str] = ..., ordering_key: _Optional[str] = ..., shard_key: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("raised", "timed_out", "interrupted", "attempts_lost", "cancelled", "dead_letter", "child")
@@ -811,7 +839,7 @@ class RegisterWorkerResponse(_message.Message):
     def __init__(self, result: _Optional[int] = ...) -> None: ...
 
 class ClaimRunsRequest(_message.Message):
-    __slots__ = ("claim_id", "incarnation", "offers", "limit", "shards", "wait_ms", "idle")
+    __slots__ = ("claim_id", "incarnation", "offers", "limit", "shards", "wait_ms", "idle", "hints")
     CLAIM_ID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
@@ -819,6 +847,7 @@ class ClaimRunsRequest(_message.Message):
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     IDLE_FIELD_NUMBER: _ClassVar[int]
+    HINTS_FIELD_NUMBER: _ClassVar[int]
     claim_id: str
     incarnation: str
     offers: _containers.RepeatedCompositeFieldContainer[Offer]
@@ -826,7 +855,8 @@ class ClaimRunsRequest(_message.Message):
     shards: _containers.RepeatedScalarFieldContainer[str]
     wait_ms: int
     idle: bool
-    def __init__(self, claim_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., limit: _Optional[int] = ..., shards: _Optional[_Iterable[str]] = ..., wait_ms: _Optional[int] = ..., idle: _Optional[bool] = ...) -> None: ...
+    hints: _containers.RepeatedCompositeFieldContainer[Hint]
+    def __init__(self, claim_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., limit: _Optional[int] = ..., shards: _Optional[_Iterable[str]] = ..., wait_ms: _Optional[int] = ..., idle: _Optional[bool] = ..., hints: _Optional[_Iterable[_Union[Hint, _Mapping]]] = ...) -> None: ...
 
 class Offer(_message.Message):
     __slots__ = ("workflow", "version", "fingerprint")
@@ -838,15 +868,29 @@ class Offer(_message.Message):
     fingerprint: str
     def __init__(self, workflow: _Optional[str] = ..., version: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
+class Hint(_message.Message):
+    __slots__ = ("run_id", "workflow", "version", "shard")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    workflow: str
+    version: str
+    shard: str
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., shard: _Optional[str] = ...) -> None: ...
+
 class Claims(_message.Message):
-    __slots__ = ("runs", "now", "alone_waiting")
+    __slots__ = ("runs", "now", "alone_waiting", "unknown")
     RUNS_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
     ALONE_WAITING_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     runs: _containers.RepeatedCompositeFieldContainer[ClaimedRun]
     now: int
     alone_waiting: bool
-    def __init__(self, runs: _Optional[_Iterable[_Union[ClaimedRun, _Mapping]]] = ..., now: _Optional[int] = ..., alone_waiting: _Optional[bool] = ...) -> None: ...
+    unknown: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, runs: _Optional[_Iterable[_Union[ClaimedRun, _Mapping]]] = ..., now: _Optional[int] = ..., alone_waiting: _Optional[bool] = ..., unknown: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClaimedRun(_message.Message):
     __slots__ = ("id", "namespace", "workflow", "version", "attempt", "epoch", "memo_version", "input", "memo", "inbox", "started_at", "reference_id", "parent_id", "shard", "options", "stop_cause", "alone", "rested")
@@ -919,6 +963,32 @@ class Decision(_message.Message):
     numbers: _containers.RepeatedScalarFieldContainer[int]
     starts: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, kind: _Optional[str] = ..., numbers: _Optional[_Iterable[int]] = ..., starts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RefuseMessagesRequest(_message.Message):
+    __slots__ = ("incarnation", "messages")
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    incarnation: str
+    messages: _containers.RepeatedCompositeFieldContainer[RefusedMessage]
+    def __init__(self, incarnation: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[RefusedMessage, _Mapping]]] = ...) -> None: ...
+
+class RefusedMessage(_message.Message):
+    __slots__ = ("queue", "entry", "reason", "content")
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    queue: str
+    entry: str
+    reason: str
+    content: str
+    def __init__(self, queue: _Optional[str] = ..., entry: _Optional[str] = ..., reason: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
+
+class RefuseMessagesResponse(_message.Message):
+    __slots__ = ("result",)
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    result: int
+    def __init__(self, result: _Optional[int] = ...) -> None: ...
 
 class LoadMemoRequest(_message.Message):
     __slots__ = ("run_id", "epoch", "from_number")
@@ -1141,20 +1211,22 @@ class Hello(_message.Message):
     def __init__(self, registration: _Optional[_Union[RegisterWorkerRequest, _Mapping]] = ..., presence: _Optional[int] = ...) -> None: ...
 
 class Credits(_message.Message):
-    __slots__ = ("claim_id", "limit", "offers", "shards", "wait_ms", "idle")
+    __slots__ = ("claim_id", "limit", "offers", "shards", "wait_ms", "idle", "hints")
     CLAIM_ID_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     IDLE_FIELD_NUMBER: _ClassVar[int]
+    HINTS_FIELD_NUMBER: _ClassVar[int]
     claim_id: str
     limit: int
     offers: _containers.RepeatedCompositeFieldContainer[Offer]
     shards: _containers.RepeatedScalarFieldContainer[str]
     wait_ms: int
     idle: bool
-    def __init__(self, claim_id: _Optional[str] = ..., limit: _Optional[int] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., shards: _Optional[_Iterable[str]] = ..., wait_ms: _Optional[int] = ..., idle: _Optional[bool] = ...) -> None: ...
+    hints: _containers.RepeatedCompositeFieldContainer[Hint]
+    def __init__(self, claim_id: _Optional[str] = ..., limit: _Optional[int] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., shards: _Optional[_Iterable[str]] = ..., wait_ms: _Optional[int] = ..., idle: _Optional[bool] = ..., hints: _Optional[_Iterable[_Union[Hint, _Mapping]]] = ...) -> None: ...
 
 class SessionResponse(_message.Message):
     __slots__ = ("number", "welcome", "claims", "reported", "heartbeat_answer", "worker_news", "refusal", "drain", "left")

@@ -1,0 +1,187 @@
+"""The publisher of Redis Streams: one round trip for many messages, and proof of what is gone."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+
+from aiki.errors import QueueUnavailable
+from aiki.ids import new_id
+from aiki.queue.message import MalformedMessage, Message, Queue, parse
+from aiki.queue.publisher import LiveRuns, Publication, Published
+from aiki.queue.redis.address import Address
+from aiki.queue.redis.connection import Answer, Command, Connection, Refusal
+from aiki.queue.redis.stream import Entry, entries
+
+logger = logging.getLogger("aiki.queue")
+_PAGE = 500
+_MOST_PAGES = 20
+"""Of one stream, looked at by one sweep; the next sweep goes on from there."""
+_START = "-"
+
+
+class RedisPublisher:
+    """Announces ready runs in streams that hold only what is waiting or being executed.
+
+    A random value in Redis tells its data from those before a wipe: messages on record with another
+    one are gone.
+    """
+
+    name = "redis"
+    one_look_proves = True
+
+    def __init__(self, url: str, *, timeout_ms: int = 5_000, max_connections: int = 10) -> None:
+        self._address = Address.parse(url)
+        self._connection = Connection(
+            self._address, timeout_ms=timeout_ms, max_connections=max_connections
+        )
+        self._incarnation_key = f"{self._address.prefix}aiki:incarnation"
+        self._streams_key = f"{self._address.prefix}aiki:streams"
+        self._cursors: dict[str, str] = {}
+
+    async def open(self) -> None:
+        """Look whether this Redis may forget messages of itself, and say so."""
+        try:
+            found = await self._connection.one(Command(self._incarnation_key, ("INFO", "memory")))
+        except QueueUnavailable:
+            return
+        policy = _setting(found, "maxmemory_policy")
+        if policy.startswith("allkeys"):
+            logger.warning(
+                "%s evicts any key when its memory is full (maxmemory-policy %s): announcements "
+                "get lost and come late; set it to noeviction",
+                self._address.label,
+                policy,
+            )
+
+    async def publish(self, messages: Sequence[Message]) -> list[Publication]:
+        added = [self._add(message) for message in messages]
+        names = list(dict.fromkeys(message.queue.key for message in messages))
+        *_, incarnation = answers = await self._connection.each(
+            [
+                self._about_incarnation("SET", new_id(), "NX"),
+                Command(self._streams_key, ("SADD", self._streams_key, *names)),
+                *added,
+                self._about_incarnation("GET"),
+            ]
+        )
+        entries = answers[2:-1]
+        if all(isinstance(entry, Refusal) for entry in entries):
+            raise self._connection.unavailable(entries[0].text)
+        return [
+            Publication(_entry_id(message, entry), _text(incarnation))
+            for message, entry in zip(messages, entries, strict=True)
+        ]
+
+    async def missing(self, published: Sequence[Published]) -> list[Message]:
+        asked = [each for each in published if each.publication.entry]
+        incarnation, *found = await self._connection.each(
+            [self._about_incarnation("GET"), *(self._find(each) for each in asked)]
+        )
+        if isinstance(incarnation, Refusal):
+            raise self._connection.unavailable(incarnation.text)
+        there = {
+            (each.message.queue, each.publication.entry)
+            for each, answer in zip(asked, found, strict=True)
+            if _may_be(each.message, answer)
+        }
+        return [
+            each.message
+            for each in published
+            if each.publication.incarnation != _text(incarnation)
+            or (each.message.queue, each.publication.entry) not in there
+        ]
+
+    async def sweep(self, live: LiveRuns) -> int:
+        found = await self._connection.one(
+            Command(self._streams_key, ("SMEMBERS", self._streams_key))
+        )
+        swept = 0
+        for name in sorted(_text(each) for each in found):
+            try:
+                swept += await self._sweep(name, live)
+            except QueueUnavailable as error:
+                # Another stream may be well, and each is looked at again.
+                logger.warning("a stream was not swept: %s", error)
+                await self.ping()
+        return swept
+
+    async def ping(self) -> None:
+        await self._connection.one(self._about_incarnation("GET"))
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _sweep(self, name: str, live: LiveRuns) -> int:
+        """Look at some pages of a stream, going on where the last look ended."""
+        key, swept = self._address.prefix + name, 0
+        for _ in range(_MOST_PAGES):
+            start = self._cursors.pop(name, _START)
+            page = entries(
+                await self._connection.one(
+                    Command(key, ("XRANGE", key, start, "+", "COUNT", _PAGE))
+                )
+            )
+            runs = {entry.id: run_id for entry in page if (run_id := _run_of(entry)) is not None}
+            alive = await live(list(runs.values())) if runs else set[str]()
+            gone = [id for id, run_id in runs.items() if run_id not in alive]
+            if gone:
+                swept += await self._connection.one(Command(key, ("XDEL", key, *gone)))
+            if len(page) < _PAGE:
+                break
+            self._cursors[name] = f"({page[-1].id}"
+        return swept
+
+    def _add(self, message: Message) -> Command:
+        key = self._address.prefix + message.queue.key
+        fields = [word for pair in message.fields().items() for word in pair]
+        return Command(key, ("XADD", key, "*", *fields))
+
+    def _find(self, published: Published) -> Command:
+        key = self._address.prefix + published.message.queue.key
+        entry = published.publication.entry
+        return Command(key, ("XRANGE", key, entry, entry))
+
+    def _about_incarnation(self, name: str, *words: str) -> Command:
+        return Command(self._incarnation_key, (name, self._incarnation_key, *words))
+
+
+def _entry_id(message: Message, answer: Answer) -> str:
+    if isinstance(answer, Refusal):
+        # Without an id it counts as gone, and is announced again.
+        logger.warning("a message for %s was refused: %s", message.queue.key, answer.text)
+        return ""
+    return _text(answer)
+
+
+def _may_be(message: Message, answer: Answer) -> bool:
+    """Whether it is found there. What was refused proves nothing; another may have its id.
+
+    (After a fail-over that lost it, a server whose clock is behind gives the id anew.)
+    """
+    if isinstance(answer, Refusal):
+        return True
+    return any(_run_of(entry) == message.run_id for entry in entries(answer))
+
+
+def _run_of(entry: Entry) -> str | None:
+    """The run that is announced; None for what is no message, which a consumer refuses."""
+    try:
+        fields = {name.decode(): value.decode() for name, value in entry.fields.items()}
+        return parse(_NOWHERE, fields).run_id
+    except (UnicodeDecodeError, MalformedMessage):
+        return None
+
+
+_NOWHERE = Queue("", "")
+
+
+def _text(answer: Answer) -> str:
+    return answer.decode() if isinstance(answer, bytes) else ""
+
+
+def _setting(info: Answer, name: str) -> str:
+    """Of an answer to INFO."""
+    found = re.search(rf"^{name}:(\S*)", _text(info), re.MULTILINE)
+    return found.group(1) if found else ""
