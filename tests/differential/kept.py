@@ -70,13 +70,13 @@ def _add_memo(look: Look, found: Kept) -> None:
 
 
 def _beside(look: Look) -> Kept:
-    ((dead_letters,),) = look.rows("SELECT count(*) FROM dead_letter")
+    letters = look.rows("SELECT run_id FROM dead_letter")
     workers = look.rows(
         "SELECT incarnation, status, lease_until, seen_at, presence, suspect_since FROM worker"
     )
     namespaces = look.rows("SELECT retention_ms FROM namespace WHERE name = 'default'")
     return {
-        "dead letters": dead_letters,
+        "dead letters": sorted(run_id for (run_id,) in letters),
         "workers": {name: tuple(rest) for name, *rest in workers},
         "answers": {row[0] for row in look.rows("SELECT command_id FROM answer")},
         "retention": namespaces[0][0] if namespaces else None,

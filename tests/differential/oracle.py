@@ -164,6 +164,7 @@ class Oracle(Labour):
     def _redeliver(self, run: Run) -> None:
         if run.status != "stalled":
             raise Refused("InvalidTransition")
+        self._forget_letters(run.id)
         self._go(run, "queued", "redelivered")
 
     def _reconsider(self, run: Run) -> None:
@@ -265,7 +266,7 @@ class Oracle(Labour):
         """Set aside what nobody took for so long."""
         for run in self.runs.values():
             if run.status == "queued" and (run.ready_at or 0) <= self.now - after:
-                self.dead_letters += 1
+                self.dead_letters.append(run.id)
                 self._go(run, "stalled", "undeliverable")
 
     def forget(self) -> None:
@@ -294,6 +295,7 @@ class Oracle(Labour):
 
     def _delete(self, run_id: str) -> None:
         del self.runs[run_id]
+        self._forget_letters(run_id)
         self.events = {id: event for id, event in self.events.items() if event[0] != run_id}
         self.keys = {key: id for key, id in self.keys.items() if key[0] != run_id}
         self.cancels = {id: run for id, run in self.cancels.items() if run != run_id}
@@ -307,7 +309,7 @@ class Oracle(Labour):
             for name, w in self.workers.items()
         }
         return {run.id: run.snapshot() for run in self.runs.values()} | {
-            "dead letters": self.dead_letters,
+            "dead letters": sorted(self.dead_letters),
             "workers": workers,
             "answers": set(self.kept),
             "retention": self.retention,

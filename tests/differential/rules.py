@@ -13,7 +13,8 @@ class Rules:
     def __init__(self, now: int) -> None:
         self.now = now
         self.runs: dict[str, Run] = {}
-        self.dead_letters = 0
+        self.dead_letters: list[str] = []
+        """The runs that they are about."""
 
     def _run(self, run_id: str) -> Run:
         if run_id not in self.runs:
@@ -91,6 +92,9 @@ class Rules:
             self._go(run, "queued", "stop")
         self._tell(run, Fact("cancel", cause, self.now))
 
+    def _forget_letters(self, run_id: str) -> None:
+        self.dead_letters = [about for about in self.dead_letters if about != run_id]
+
     def _below(self, *origins: Run) -> list[Run]:
         """Unfinished children, then theirs, and so on: parents come before their children."""
         found: list[Run] = []
@@ -145,7 +149,7 @@ class Rules:
         run.alone_losses += run.alone
         run.losses += 1
         if run.alone_losses >= 3:
-            self.dead_letters += 1
+            self.dead_letters.append(run.id)
             self._end(run, "failed", "dead_letter", "dead_letter", fence=True)
         else:
             self._go(run, "queued", "recovered")
