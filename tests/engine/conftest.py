@@ -1,15 +1,26 @@
-"""One engine for each test, without daemons: time passes when the test says so."""
+"""One engine for each test, without daemons: time passes when the test says so.
+
+Each runs on Python's own event loop, as in an application, and on the one that servers use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from aiki.server.serving import loop_factory
 from aiki.store.sqlite.store import SqliteStore
 from tests.engine.support import Crash, Ring
+from tests.support.loops import pytest_itemcollected
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loops, by the names that tests are told apart by."""
+    return {"application": asyncio.new_event_loop, "server": loop_factory()}
 
 
 @pytest.fixture
@@ -22,3 +33,6 @@ async def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     with suppress(Crash):
         await ring.engine.stop()
     await ring.store.close()
+
+
+__all__ = ["pytest_itemcollected"]

@@ -178,6 +178,16 @@ async def test_a_worker_of_another_namespace_sends_nobody_away(
     await turns(lambda: withdrawn == ["worker-1"])
 
 
+async def test_a_worker_that_leaves_is_answered_although_a_run_comes_for_it_then(
+    ring: Ring,
+) -> None:
+    claim, ask = await waiting_claim(ring)
+    ring.engine.claims.withdraw("worker-1", "default")
+    ring.engine.claims.resubmit(ask)
+    async with asyncio.timeout(10):
+        assert ids_of(await claim) == []
+
+
 async def test_whoever_listens_for_a_worker_that_leaves_is_answered(ring: Ring) -> None:
     await ring.worker()
     cursor = 7

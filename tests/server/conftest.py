@@ -9,6 +9,7 @@ import pytest
 
 from aiki.store.sqlite.store import SqliteStore
 from tests.server.support import House
+from tests.support.loops import pytest_asyncio_loop_factories, pytest_itemcollected
 
 
 @pytest.fixture
@@ -17,3 +18,6 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(SqliteStore, "SIGNAL_MS", (60_000, 60_000))
     async with House(tmp_path / "a.db") as house:
         yield house
+
+
+__all__ = ["pytest_asyncio_loop_factories", "pytest_itemcollected"]

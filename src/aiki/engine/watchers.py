@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Container, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiki.clock import SYSTEM
 from aiki.engine.batch import Batch
@@ -153,12 +153,22 @@ def _result(run: Run, batch: Batch) -> RunResult:
     return RunResult(run=view, failure=result)
 
 
+class _Wait(NamedTuple):
+    """Of a claim: the loop's time at which it ends, and what ends it then.
+
+    That says no time where it is due at once: uvloop gives a plain handle then.
+    """
+
+    until: float
+    timer: asyncio.Handle
+
+
 class ClaimWatchers:
     """Claims that found nothing and may wait."""
 
     def __init__(self, submit: Callable[[Ask], None]) -> None:
         self._submit = submit
-        self._waiting: dict[Ask, asyncio.TimerHandle] = {}
+        self._waiting: dict[Ask, _Wait] = {}
         self._fruitless: set[str] = set()
         """Workers whose last claim took all that there was: the next one will find nothing."""
         self._looking: dict[Ask, float] = {}
@@ -187,9 +197,9 @@ class ClaimWatchers:
                 del committed.answers[ask]
                 continue
             self._looking.pop(ask, None)
-            timer = self._waiting.pop(ask, None)
-            if timer is not None:
-                timer.cancel()
+            wait = self._waiting.pop(ask, None)
+            if wait is not None:
+                wait.timer.cancel()
 
     def _learn(self, claim: ClaimRuns, answer: Any) -> None:
         if isinstance(answer, Claims) and len(answer.runs) < claim.limit:
@@ -214,8 +224,12 @@ class ClaimWatchers:
         until = self._looking.pop(ask, loop.time() + wait_ms / 1000)
         if until <= loop.time():
             return False
-        self._waiting[ask] = loop.call_at(until, self._give_up, ask)
+        self._wait(ask, until)
         return True
+
+    def _wait(self, ask: Ask, until: float) -> None:
+        timer = asyncio.get_running_loop().call_at(until, self._give_up, ask)
+        self._waiting[ask] = _Wait(until, timer)
 
     def _give_up(self, ask: Ask) -> None:
         if self._held[ask]:
@@ -250,16 +264,16 @@ class ClaimWatchers:
         if self._held[ask]:
             self._deferred.add(ask)
             return
-        timer = self._waiting.pop(ask, None)
-        if timer is not None:
-            timer.cancel()
-            self._looking[ask] = timer.when()
+        wait = self._waiting.pop(ask, None)
+        if wait is not None:
+            wait.timer.cancel()
+            self._looking[ask] = wait.until
             self._submit(ask)
 
     def close(self) -> None:
         """Nobody will be given anything any more."""
         for ask in list(self._waiting):
-            self._waiting.pop(ask).cancel()
+            self._waiting.pop(ask).timer.cancel()
             ask.reply(None, Closed("the engine was stopped"))
 
     def withdraw(self, incarnation: str, namespace: str | None = None) -> None:
@@ -268,14 +282,14 @@ class ClaimWatchers:
         Where somebody says so, only those of their own namespace.
         """
         self._fruitless.discard(incarnation)
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
         for ask in list(self._waiting):
             operation = ask.operation
             assert isinstance(operation, ClaimRuns)
             is_theirs = namespace in (None, ask.principal.namespace)
             if operation.incarnation == incarnation and is_theirs:
-                self._waiting[ask].cancel()
-                self._waiting[ask] = loop.call_at(loop.time(), self._give_up, ask)
+                self._waiting[ask].timer.cancel()
+                self._wait(ask, now)
                 if self._held[ask]:
                     self._deferred.add(ask)
 
