@@ -15,10 +15,11 @@ from aiki.errors import InvalidRequest, QueueUnavailable
 from aiki.ids import new_id
 from aiki.model.audit import Principal
 from aiki.operations.catalog import ListDeadLetters
+from aiki.operations.runs import StartRuns
 from aiki.operations.work import Hint, RefusedMessage, RefuseMessages
 from aiki.queue.message import Message
 from aiki.queue.publisher import LiveRuns, Publication, Published
-from tests.engine.support import COMPLETE, VERSION, WORKFLOW, Ring, claim_of
+from tests.engine.support import COMPLETE, VERSION, WORKFLOW, Ring, claim_of, start_of
 from tests.support.faults import FaultyStore
 
 if TYPE_CHECKING:
@@ -136,7 +137,9 @@ async def test_what_a_waiting_worker_takes_at_once_is_not_announced(tmp_path: Pa
 async def test_starts_are_accepted_while_the_broker_is_away(tmp_path: Path) -> None:
     async with announced(tmp_path / "a.db") as (ring, board, publishing):
         board.away = True
-        runs = [await ring.start() for _ in range(3)]
+        # At once, so that they are tried together: none is left for later when the board is back.
+        starts = StartRuns(starts=tuple(start_of() for _ in range(3)))
+        runs = [started.id for started in await ring.call(starts)]
         await turns_until(lambda: publishing.breaker.is_open)
         board.away = False
         assert await publishing.repair() == 0, "whoever made it ready still has time"

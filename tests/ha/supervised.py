@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.services import mysql, postgres
-from tests.services.server import Command, Service, private, server_pid
+from tests.services.server import Command, Service, freeze, private, server_pid
 
 # The guard's signal ends both; the guard wakes the shell where a test has stopped it.
 _SUPERVISE = """\
@@ -36,7 +36,7 @@ class Database(NamedTuple):
 
     def go(self) -> None:
         """Kill it, and leave it dead."""
-        os.kill(server_pid(self.data), signal.SIGSTOP)
+        freeze(server_pid(self.data))
         os.kill(self.pid, self.crash)
 
     def come_back(self) -> None:

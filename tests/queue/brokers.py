@@ -13,7 +13,7 @@ from aiki.compose import publisher_for, subscriber_for
 from aiki.queue.publisher import Publisher
 from aiki.queue.streaming import Streaming
 from tests.services import rabbitmq, redis
-from tests.services.server import server_pid, shared
+from tests.services.server import freeze, server_pid, shared
 
 KINDS = ("redis", "rabbitmq")
 
@@ -45,16 +45,17 @@ class Broker:
         return found
 
     def freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
+        for pid in self._processes():
+            freeze(pid)
 
     def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
+        for pid in self._processes():
+            os.kill(pid, signal.SIGCONT)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _processes(self) -> list[int]:
         pid = server_pid(self.server.data)
         # The port mapper and the helpers of RabbitMQ are its children.
-        for each in (pid, *_children(pid)):
-            os.kill(each, number)
+        return [pid, *_children(pid)]
 
     def wipe(self) -> None:
         """Lose every message."""

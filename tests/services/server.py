@@ -121,6 +121,25 @@ def server_pid(data: Path) -> int:
     return int((data.parent / "pid").read_text("utf-8"))
 
 
+def freeze(pid: int) -> None:
+    """Stop a process until it is told to continue; its threads go on for a moment after a SIGSTOP.
+
+    Where the system does not tell of threads, the signal alone is sent.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path("/proc", str(pid), "task")
+    while threads.exists() and not all(map(_is_still, threads.iterdir())):
+        time.sleep(0.001)
+
+
+def _is_still(thread: Path) -> bool:
+    try:
+        stat = (thread / "stat").read_text("utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in "TtZX"
+
+
 def _session_folder() -> Path:
     """One for all xdist workers of a session."""
     session = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"pid-{os.getpid()}"

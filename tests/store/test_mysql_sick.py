@@ -82,7 +82,7 @@ async def test_a_server_that_freezes_is_told_in_time(
     assert sick.data is not None
     pid = server.server_pid(sick.data)
     await Verbs(patient).insert_runs([a_run("before")])
-    os.kill(pid, signal.SIGSTOP)
+    server.freeze(pid)
     try:
         with pytest.raises(StoreUnavailable, match="no answer in time"):
             await asyncio.wait_for(Verbs(patient).insert_runs([a_run("during")]), LIMIT_SECONDS)

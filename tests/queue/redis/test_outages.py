@@ -27,7 +27,7 @@ from tests.queue.redis.support import (
     until,
 )
 from tests.services import redis as service
-from tests.services.server import server_pid
+from tests.services.server import freeze, server_pid
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_a_frozen_redis_is_told_in_time_and_goes_on_when_it_wakes(
     options = MOMENT._replace(timeout_ms=300)
     async with publisher(own.url) as sender, consumer(own.url, queue, options=options) as reader:
         await reader.read(1)
-        os.kill(server_pid(own.data), signal.SIGSTOP)
+        freeze(server_pid(own.data))
         try:
             async with asyncio.timeout(LATE_SECONDS):
                 with pytest.raises(QueueUnavailable, match="no answer within"):
@@ -110,7 +110,7 @@ async def test_after_a_fail_over_that_lost_writes_these_are_missing_and_reading_
             await reader.done(await collect(reader, 1))
             watched.master.client().wait(1, 5_000)
             # The replica hears nothing of what comes now.
-            os.kill(server_pid(watched.replica.data), signal.SIGSTOP)
+            freeze(server_pid(watched.replica.data))
             watched.master.client().client_kill_filter(_type="replica")
             lost = messages(queue, 3)
             places = await sender.publish(lost)
