@@ -30,6 +30,7 @@ from aiki.store.protocol import (
     EntryRow,
     EventKey,
     Held,
+    Opening,
     Page,
     Place,
     Ready,
@@ -570,13 +571,12 @@ class StoreBehaviour:
         expected = a_worker(lease_until=6_000, seen_at=5_000, running=1, stuck=("stuck",))
         assert await verbs.list_workers("default") == [expected]
         await verbs.expire_workers(9_999)
-        assert await verbs.renew_worker("default", "w-1", None, 5_500)
         assert await verbs.renew_worker("default", "w-1", [], 5_000)
         assert await verbs.lose_workers([], 6_000, 0) == []
         assert await verbs.lose_workers([], 6_001, 0) == ["w-1"]
         assert await verbs.alive_workers() == {}
         assert await verbs.lose_workers([], 6_001, 0) == []
-        assert not await verbs.renew_worker("default", "w-1", None, 6_000)
+        assert await verbs.open_claim("default", "w-1", "c-1", OFFERS, ()) is None
         assert await verbs.renew_worker("default", "w-1", [], 7_000)
         assert await verbs.lose_workers(["w-1", "w-9"], 7_000, 0) == ["w-1"]
         assert await verbs.renew_worker("default", "w-1", [], 7_000)
@@ -584,10 +584,35 @@ class StoreBehaviour:
         assert await verbs.alive_workers() == {"w-1": 8_000}
         await verbs.stop_worker("default", "w-1")
         assert not await verbs.renew_worker("default", "w-1", [], 8_000)
+        assert await verbs.open_claim("default", "w-1", "c-1", OFFERS, ()) is None
         await verbs.expire_workers(7_000)
         assert len(await verbs.list_workers("default")) == 1
         await verbs.expire_workers(7_001)
         assert await verbs.list_workers("default") == []
+
+    async def test_what_a_claim_meets(self, verbs: Verbs) -> None:
+        alone = a_run("r-2", workflow="alone")
+        held = {"holder": "w-1", "claim_id": "c-1"}
+        await verbs.insert_runs([a_run("r-1", "running", **held), alone])
+        await verbs.insert_outbox([ready(alone, 1, alone=True)])
+        await verbs.save_worker(a_worker(stuck=("stuck",)), OFFERS, ())
+        second = (Offer("alone", "1.0", "s"),)
+
+        async def opened(claim_id: str, offers: tuple[Offer, ...], *shards: str) -> Opening:
+            opening = await verbs.open_claim("default", "w-1", claim_id, offers, shards)
+            assert isinstance(opening, Opening)
+            return opening
+
+        before = await verbs.now()
+        now, granted, alone_waiting = await opened("c-1", OFFERS)
+        assert before <= now <= await verbs.now()
+        assert (granted, alone_waiting) == (["r-1"], False)
+        (worker,) = await verbs.list_workers("default")
+        assert (worker.seen_at, worker.lease_until) == (now, now + worker.lease_ms)
+        assert (await opened("c-2", second))[1:] == ([], True)
+        assert not (await opened("c-2", second, "eu")).alone_waiting
+        for namespace, incarnation in (("other", "w-1"), ("default", "w-2")):
+            assert await verbs.open_claim(namespace, incarnation, "c-1", OFFERS, ()) is None
 
     async def test_a_suspected_worker(self, verbs: Verbs) -> None:
         """Only the closing of its latest streaming request makes a worker suspect."""
@@ -602,7 +627,7 @@ class StoreBehaviour:
         assert await verbs.silent_workers(3_000, 3_000) == ["w-1"]
         await verbs.see_worker(*who, 1)
         assert await verbs.silent_workers(3_000, 3_000) == ["w-1"]
-        assert await verbs.renew_worker(*who, None, 3_100)
+        assert await verbs.open_claim(*who, "c-1", OFFERS, ()) is not None
         assert await verbs.silent_workers(3_100, 3_100) == ["w-1"]
         await verbs.see_worker(*who, 3)
         assert await verbs.silent_workers(3_200, 3_200) == []

@@ -190,10 +190,8 @@ async def test_claims_lists_and_timers_lead_with_their_index(connection: Connect
 async def _claim_record_and_park(tx: MySqlTransaction) -> int:
     """What a server does all day; answers how many rows the database read for it."""
     before = await _rows_read(tx)
-    await tx.renew_worker("default", "w-1", [], await tx.now())
+    await tx.open_claim("default", "w-1", "c-1", OFFERS, ())
     await tx.held_runs("default", "w-1")
-    await tx.claimed_by("default", "w-1", "c-1")
-    await tx.any_alone("default", OFFERS, ())
     runs = await tx.load_runs(await tx.pick_ready("default", OFFERS, (), 10))
     ids = [run.id for run in runs] or ["none"]
     for run in runs:

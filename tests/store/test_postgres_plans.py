@@ -143,10 +143,8 @@ _FILL = f"""
 
 async def _claim_record_and_park(tx: Transaction) -> None:
     """What a server does all day."""
-    await tx.renew_worker("default", "w-1", [], await tx.now())
+    await tx.open_claim("default", "w-1", "c-1", OFFERS, ())
     await tx.held_runs("default", "w-1")
-    await tx.claimed_by("default", "w-1", "c-1")
-    await tx.any_alone("default", OFFERS, ())
     runs = await tx.load_runs(await tx.pick_ready("default", OFFERS, (), 10))
     ids = [run.id for run in runs] or ["none"]
     for run in runs:

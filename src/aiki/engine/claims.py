@@ -14,7 +14,7 @@ from aiki.machine import Claim, is_alone
 from aiki.model import limits
 from aiki.model.audit import Principal
 from aiki.model.run import Run
-from aiki.model.task import Entry
+from aiki.model.task import Entry, Fact
 from aiki.operations.work import ClaimedRun, ClaimRuns, Claims, LoadMemo, Memo
 from aiki.store.protocol import RunAttempt, Transaction
 
@@ -45,8 +45,9 @@ async def has_work(operation: ClaimRuns, principal: Principal, tx: Transaction) 
         return True
     if await tx.claimed_by(principal.namespace, operation.incarnation, operation.claim_id):
         return True
-    ids, alone_waiting = await _pick(operation, principal, tx)
-    return bool(ids) or alone_waiting
+    if await tx.any_alone(principal.namespace, operation.offers, operation.shards):
+        return True
+    return bool(await _pick(operation, principal, tx, alone_waiting=False))
 
 
 async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) -> Claims:
@@ -54,20 +55,33 @@ async def serve_claim(operation: ClaimRuns, principal: Principal, batch: Batch) 
     tx = batch.tx
     if (principal.namespace, operation.incarnation) in batch.left:
         return Claims(now=batch.now)
-    # Whoever was thought lost meanwhile registers again; the dead do not.
-    if not await tx.renew_worker(principal.namespace, operation.incarnation, None, batch.now):
+    opening = await tx.open_claim(
+        principal.namespace,
+        operation.incarnation,
+        operation.claim_id,
+        operation.offers,
+        operation.shards,
+    )
+    if opening is None:
+        # Whoever was thought lost meanwhile registers again; the dead do not.
         raise NotFound(f"worker {operation.incarnation} is not registered: register it again")
-    repeated = await tx.claimed_by(principal.namespace, operation.incarnation, operation.claim_id)
-    if repeated:
-        runs = await tx.load_runs(repeated)
-        granted = await _granted(tx, runs, Before(set(), set()), repeated=True)
+    batch.now = batch.now or opening.now
+    if opening.granted:
+        runs, before = await tx.load_runs(opening.granted), Before(set(), set())
+        brought = await _belongings(tx, runs, before)
+        granted = await _granted(tx, runs, before, brought, repeated=True)
         return Claims(runs=granted, now=batch.now)
-    ids, alone_waiting = await _pick(operation, principal, tx)
+    alone_waiting = opening.alone_waiting
+    ids = await _pick(operation, principal, tx, alone_waiting=alone_waiting)
     unknown = await _unknown(operation, set(ids), principal, batch) if operation.hints else ()
     if not ids:
         return Claims(now=batch.now, alone_waiting=alone_waiting, unknown=unknown)
-    runs, resident = await _take(ids, operation, batch)
-    return Claims(runs=await _granted(tx, runs, resident), now=batch.now, unknown=unknown)
+    runs, before = await _take(ids, operation, batch)
+    # Read before anything is saved: the claims then travel with the transaction's last statement.
+    brought = await _belongings(tx, runs, before)
+    await _save(runs, batch)
+    granted = await _granted(tx, runs, before, brought)
+    return Claims(runs=granted, now=batch.now, unknown=unknown)
 
 
 def grant_newborn(operation: ClaimRuns, principal: Principal, batch: Batch) -> Claims | None:
@@ -98,16 +112,15 @@ def grant_newborn(operation: ClaimRuns, principal: Principal, batch: Batch) -> C
 
 
 async def _pick(
-    operation: ClaimRuns, principal: Principal, tx: Transaction
-) -> tuple[list[str], bool]:
-    """Ready runs for this worker, and whether one waits that must have a worker for itself."""
+    operation: ClaimRuns, principal: Principal, tx: Transaction, *, alone_waiting: bool
+) -> list[str]:
+    """Ready runs for this worker; while one waits that needs a worker for itself, that alone."""
     queues = (principal.namespace, operation.offers, operation.shards)
-    alone_waiting = await tx.any_alone(*queues)
     if alone_waiting:
-        return (await tx.pick_ready(*queues, 1, alone=True) if operation.idle else []), True
+        return await tx.pick_ready(*queues, 1, alone=True) if operation.idle else []
     if operation.hints:
-        return await _pick_hinted(operation, principal, tx), False
-    return await tx.pick_ready(*queues, operation.limit), False
+        return await _pick_hinted(operation, principal, tx)
+    return await tx.pick_ready(*queues, operation.limit)
 
 
 async def _pick_hinted(operation: ClaimRuns, principal: Principal, tx: Transaction) -> list[str]:
@@ -171,23 +184,42 @@ async def _take(ids: Sequence[str], operation: ClaimRuns, batch: Batch) -> tuple
         fingerprint = fingerprints.get((run.workflow, run.version))
         command = Claim(operation.incarnation, operation.claim_id, fingerprint)
         taken.append(batch.move(run, command))
-    again = [run.id for run in taken if run.state.epoch > 1]
-    if again:
-        await batch.tx.close_attempts(again, "lost", batch.now)
     order = {run_id: place for place, run_id in enumerate(ids)}
     taken.sort(key=lambda run: order[run.id])
-    await batch.flush()
     return taken, before
 
 
+class Belongings(NamedTuple):
+    """What claimed runs were started with, and were told."""
+
+    inputs: dict[str, bytes]
+    inboxes: dict[str, list[Fact]]
+
+
+async def _belongings(tx: Transaction, runs: Sequence[Run], before: Before) -> Belongings:
+    absent = [run.id for run in runs if run.id not in before.resident]
+    inputs = await tx.load_payloads(absent, "input") if absent else {}
+    return Belongings(inputs, await tx.load_facts([run.id for run in runs]))
+
+
+async def _save(taken: Sequence[Run], batch: Batch) -> None:
+    """Save the claims; what whoever had these runs before has begun is lost."""
+    again = [run.id for run in taken if run.state.epoch > 1]
+    if again:
+        await batch.tx.close_attempts(again, "lost", batch.now)
+    await batch.flush()
+
+
 async def _granted(
-    tx: Transaction, runs: Sequence[Run], before: Before, *, repeated: bool = False
+    tx: Transaction,
+    runs: Sequence[Run],
+    before: Before,
+    brought: Belongings,
+    *,
+    repeated: bool = False,
 ) -> tuple[ClaimedRun, ...]:
     """What is handed over; only a run's very first claim is known to have no memo."""
-    resident = before.resident
-    absent = [run.id for run in runs if run.id not in resident]
-    inputs = await tx.load_payloads(absent, "input") if absent else {}
-    inbox = await tx.load_facts([run.id for run in runs])
+    resident, inputs = before.resident, brought.inputs
     known = [(run.id, run.state.attempt) for run in runs if repeated or run.state.epoch > 1]
     memos = await _memos(tx, [of for of in known if of[0] not in resident])
     versions = await _memo_versions(tx, known) if known else {}
@@ -198,7 +230,7 @@ async def _granted(
             run,
             input=inputs.get(run.id),
             memo=None if run.id in resident else memos.get(run.id, empty),
-            inbox=tuple(inbox.get(run.id, ())),
+            inbox=tuple(brought.inboxes.get(run.id, ())),
             memo_version=versions.get(run.id, 0),
             rested=run.id in before.rested,
         )

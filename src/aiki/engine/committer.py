@@ -216,8 +216,6 @@ class Committer:
         others = [ask for ask in asks if not isinstance(ask.operation, ClaimRuns)]
         if others:
             await self._decide(batch, others, answers, held)
-        else:
-            batch.now = await tx.now()
         waiting = [ask for ask in self._claims_for(batch, held) if ask not in answers]
         for ask in [*waiting, *claims]:
             await self._claim(batch, ask, answers)

@@ -104,6 +104,16 @@ class Held(NamedTuple):
     claimed_at: Instant | None = None
 
 
+class Opening(NamedTuple):
+    """What a claim meets before anything is picked for it."""
+
+    now: Instant
+    granted: list[str]
+    """Runs that were granted before under its id, and are still executed."""
+    alone_waiting: bool
+    """Whether one is ready that must be executed alone."""
+
+
 class EntryRow(NamedTuple):
     """An entry and the run's attempt that it belongs to."""
 
@@ -375,11 +385,23 @@ class Transaction(Protocol):
     ) -> None: ...
 
     async def renew_worker(
-        self, namespace: str, incarnation: str, stuck: Sequence[str] | None, now: Instant
+        self, namespace: str, incarnation: str, stuck: Sequence[str], now: Instant
     ) -> bool:
-        """Begin its lease anew, by a heartbeat or, where `stuck` is None, by a claim.
+        """Begin its lease anew: it gave a sign of life. False for one unknown, or that has left."""
+        ...
 
-        False for a worker that is unknown or has left; for a claim also where it was lost.
+    async def open_claim(
+        self,
+        namespace: str,
+        incarnation: str,
+        claim_id: str,
+        offers: Sequence[Offer],
+        shards: Sequence[str],
+    ) -> Opening | None:
+        """Begin its lease anew by a claim, and lock the worker until the end of the transaction.
+
+        The claim may have waited since its worker died: it clears no suspicion and revives nobody.
+        None for a worker that is unknown, has left, or was lost.
         """
         ...
 

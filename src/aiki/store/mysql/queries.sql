@@ -473,13 +473,17 @@ ON DUPLICATE KEY UPDATE
     offers = IF(worker.namespace = VALUES(namespace), VALUES(offers), worker.offers);
 
 -- renew_worker --
--- A heartbeat is a sign of life. A claim may have waited since its worker died: it clears no
--- suspicion, and revives nobody.
-UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive',
-    stuck = COALESCE(?2, stuck),
-    suspect_since = CASE WHEN ?2 IS NULL THEN suspect_since END
-WHERE incarnation = ?4 AND namespace = ?3 AND status <> 'stopped'
-  AND (?2 IS NOT NULL OR status <> 'lost');
+UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive', stuck = ?2,
+    suspect_since = NULL
+WHERE incarnation = ?4 AND namespace = ?3 AND status <> 'stopped';
+
+-- renew_claimer --
+UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1
+WHERE incarnation = ?3 AND namespace = ?2 AND status NOT IN ('stopped', 'lost');
+
+-- matched --
+-- Rows that the statement before has found.
+SELECT ROW_COUNT();
 
 -- stop_worker --
 UPDATE worker SET status = 'stopped', suspect_since = NULL

@@ -15,7 +15,7 @@ from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
 from aiki.store.mysql import rows
 from aiki.store.mysql.memo_verbs import MemoVerbs
-from aiki.store.protocol import Announcement, Held, Place, Ready, Turn
+from aiki.store.protocol import Announcement, Held, Opening, Place, Ready, Turn
 
 _WIDER = 8
 _SPARE = 20
@@ -164,11 +164,28 @@ class MySqlTransaction(MemoVerbs):
         )
 
     async def renew_worker(
-        self, namespace: str, incarnation: str, stuck: Sequence[str] | None, now: Instant
+        self, namespace: str, incarnation: str, stuck: Sequence[str], now: Instant
     ) -> bool:
-        data = None if stuck is None else rows.encode_json(stuck)
+        data = rows.encode_json(stuck)
         await self._rows("renew_worker", now, data, namespace, incarnation)
         return self._statements.connection.changed > 0
+
+    async def open_claim(
+        self,
+        namespace: str,
+        incarnation: str,
+        claim_id: str,
+        offers: Sequence[Offer],
+        shards: Sequence[str],
+    ) -> Opening | None:
+        now = await self.now()
+        await self._put("renew_claimer", now, namespace, incarnation)
+        ((matched,),), granted, ((alone,),) = await self._statements.all_rows(
+            ("matched", ()),
+            ("claimed_by", (namespace, incarnation, claim_id)),
+            ("any_alone", (rows.queues_json(rows.queues(namespace, offers, shards)),)),
+        )
+        return Opening(now, [row[0] for row in granted], bool(alone)) if matched else None
 
     async def stop_worker(self, namespace: str, incarnation: str) -> None:
         await self._put("stop_worker", namespace, incarnation)

@@ -355,13 +355,22 @@ SET status = 'alive', lease_until = excluded.lease_until, seen_at = excluded.see
 WHERE worker.namespace = excluded.namespace;
 
 -- renew_worker --
--- A heartbeat is a sign of life. A claim may have waited since its worker died: it clears no
--- suspicion, and revives nobody.
-UPDATE worker SET lease_until = $1 + lease_ms, seen_at = $1, status = 'alive',
-    stuck = coalesce($2::bytea, stuck),
-    suspect_since = CASE WHEN $2::bytea IS NULL THEN suspect_since END
-WHERE namespace = $3 AND incarnation = $4 AND status <> 'stopped'
-  AND ($2::bytea IS NOT NULL OR status <> 'lost') RETURNING incarnation;
+UPDATE worker SET lease_until = $1 + lease_ms, seen_at = $1, status = 'alive', stuck = $2,
+    suspect_since = NULL
+WHERE namespace = $3 AND incarnation = $4 AND status <> 'stopped' RETURNING incarnation;
+
+-- open_claim --
+SELECT claim.instant, claim.known, claim.granted, EXISTS (
+    SELECT 1
+    FROM unnest($5::text[], $6::text[], $7::text[], $8::text[])
+         AS queue (workflow, version, shard, fingerprint)
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM outbox
+        WHERE namespace = $1 AND workflow = queue.workflow AND version = queue.version
+          AND shard = queue.shard AND alone
+          AND (fingerprint IS NULL OR fingerprint = queue.fingerprint)
+        LIMIT 1) AS o)
+FROM aiki_open_claim($1, $2, $3, $4) AS claim;
 
 -- stop_worker --
 UPDATE worker SET status = 'stopped', suspect_since = NULL

@@ -36,12 +36,12 @@ class Latest:
     """The greatest instant that a store has seen: it answers none below."""
 
     def __init__(self) -> None:
-        self._instant: Instant = 0
+        self.instant: Instant = 0
 
     def see(self, instant: Instant) -> Instant:
         """The instant, or the greatest so far if that is later."""
-        self._instant = max(self._instant, instant)
-        return self._instant
+        self.instant = max(self.instant, instant)
+        return self.instant
 
 
 class RunVerbs:

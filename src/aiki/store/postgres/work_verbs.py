@@ -15,7 +15,7 @@ from aiki.operations.work import Offer
 from aiki.store.postgres import rows
 from aiki.store.postgres.buffer import columns
 from aiki.store.postgres.memo_verbs import MemoVerbs
-from aiki.store.protocol import Announcement, Held, Place, Ready, Turn
+from aiki.store.protocol import Announcement, Held, Opening, Place, Ready, Turn
 
 _NOW, _SEEN = 31, 32
 """Places behind the columns of a run."""
@@ -139,10 +139,24 @@ class PostgresTransaction(MemoVerbs):
         )
 
     async def renew_worker(
-        self, namespace: str, incarnation: str, stuck: Sequence[str] | None, now: Instant
+        self, namespace: str, incarnation: str, stuck: Sequence[str], now: Instant
     ) -> bool:
-        data = None if stuck is None else rows.encode_json(stuck)
+        data = rows.encode_json(stuck)
         return bool(await self._rows("renew_worker", now, data, namespace, incarnation))
+
+    async def open_claim(
+        self,
+        namespace: str,
+        incarnation: str,
+        claim_id: str,
+        offers: Sequence[Offer],
+        shards: Sequence[str],
+    ) -> Opening | None:
+        who = (namespace, incarnation, claim_id, self._latest.instant)
+        queues = rows.queue_columns(offers, shards)
+        ((instant, known, granted, alone),) = await self._rows("open_claim", *who, *queues)
+        self._now = self._latest.see(instant)
+        return Opening(self._now, granted, alone) if known else None
 
     async def stop_worker(self, namespace: str, incarnation: str) -> None:
         await self._rows("stop_worker", namespace, incarnation)

@@ -335,13 +335,14 @@ SET status = 'alive', lease_until = excluded.lease_until, seen_at = excluded.see
 WHERE worker.namespace = excluded.namespace;
 
 -- renew_worker --
--- A heartbeat is a sign of life. A claim may have waited since its worker died: it clears no
--- suspicion, and revives nobody.
-UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive',
-    stuck = coalesce(?2, stuck),
-    suspect_since = CASE WHEN ?2 IS NULL THEN suspect_since END
-WHERE namespace = ?3 AND incarnation = ?4 AND status <> 'stopped'
-  AND (?2 IS NOT NULL OR status <> 'lost') RETURNING incarnation;
+UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1, status = 'alive', stuck = ?2,
+    suspect_since = NULL
+WHERE namespace = ?3 AND incarnation = ?4 AND status <> 'stopped' RETURNING incarnation;
+
+-- renew_claimer --
+UPDATE worker SET lease_until = ?1 + lease_ms, seen_at = ?1
+WHERE namespace = ?2 AND incarnation = ?3 AND status NOT IN ('stopped', 'lost')
+RETURNING incarnation;
 
 -- stop_worker --
 UPDATE worker SET status = 'stopped', suspect_since = NULL

@@ -12,7 +12,7 @@ from aiki.model.audit import AuditRecord
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
 from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
-from aiki.store.protocol import Announcement, Held, Place, Ready, Turn
+from aiki.store.protocol import Announcement, Held, Opening, Place, Ready, Turn
 from aiki.store.sqlite import rows
 from aiki.store.sqlite.memo_verbs import MemoVerbs
 
@@ -148,16 +148,24 @@ class SqliteTransaction(MemoVerbs):
         )
 
     async def renew_worker(
-        self, namespace: str, incarnation: str, stuck: Sequence[str] | None, now: Instant
+        self, namespace: str, incarnation: str, stuck: Sequence[str], now: Instant
     ) -> bool:
-        renewed = self._sql.rows(
-            "renew_worker",
-            now,
-            None if stuck is None else rows.encode_json(stuck),
-            namespace,
-            incarnation,
-        )
-        return bool(renewed)
+        data = rows.encode_json(stuck)
+        return bool(self._sql.rows("renew_worker", now, data, namespace, incarnation))
+
+    async def open_claim(
+        self,
+        namespace: str,
+        incarnation: str,
+        claim_id: str,
+        offers: Sequence[Offer],
+        shards: Sequence[str],
+    ) -> Opening | None:
+        now = await self.now()
+        if not self._sql.rows("renew_claimer", now, namespace, incarnation):
+            return None
+        granted = await self.claimed_by(namespace, incarnation, claim_id)
+        return Opening(now, granted, await self.any_alone(namespace, offers, shards))
 
     async def stop_worker(self, namespace: str, incarnation: str) -> None:
         self._sql.run("stop_worker", namespace, incarnation)
