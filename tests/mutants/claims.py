@@ -45,8 +45,8 @@ FENCES = (
     Mutant(
         "claims-revive-the-lost",
         SQL,
-        "(?2 IS NOT NULL OR status <> 'lost')",
-        "1 = 1",
+        "status NOT IN ('stopped', 'lost')",
+        "status NOT IN ('stopped')",
         (
             LIVENESS + "test_a_waiting_claim_of_the_dead_is_given_none_of_their_runs",
             STORE + "test_the_life_of_a_worker",
@@ -172,8 +172,8 @@ RECOVERY = (
     Mutant(
         "alone-beside-others",
         "engine/claims.py",
-        "alone=True) if operation.idle else []), True",
-        "alone=True)), True",
+        "1, alone=True) if operation.idle else []",
+        "1, alone=True)",
         (CLAIMS + "test_a_run_to_be_executed_alone_waits_for_an_idle_worker",),
     ),
     Mutant(

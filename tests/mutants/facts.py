@@ -159,8 +159,8 @@ REPEATS = (
     Mutant(
         "repeated-claim-takes-more",
         "engine/claims.py",
-        "    if repeated:\n",
-        "    if repeated and not operation.limit:\n",
+        "    if opening.granted:\n",
+        "    if opening.granted and not operation.limit:\n",
         (CLAIMS + "test_a_repeated_claim_answers_the_same_runs",),
     ),
     Mutant(
