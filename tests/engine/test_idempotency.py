@@ -50,6 +50,7 @@ from tests.engine.support import (
     report_of,
     start_of,
 )
+from tests.support.databases import tables_at
 
 TABLES = (
     "run", "run_payload", "outbox", "entry", "task_attempt", "wait", "fact", "child", "transition",
@@ -58,7 +59,7 @@ TABLES = (
 
 
 def _image(ring: Ring) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: ring.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
+    return tables_at(ring.path, *TABLES)
 
 
 async def _start(ring: Ring) -> Operation[Any]:

@@ -142,14 +142,22 @@ def run_client(running: MySql, script: str) -> None:
 
 async def fetch(url: str, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Rows of one statement on a connection of its own; parameters are `%s`."""
-    literals = tuple(literal(value) for value in values)
+    return (await fetch_each(url, [(sql, values)]))[0]
+
+
+async def fetch_each(
+    url: str, questions: Sequence[tuple[str, Sequence[Any]]]
+) -> list[list[tuple[Any, ...]]]:
+    """Rows of each statement, on one connection; parameters are `%s`."""
     connection = await connect(url)
     try:
-        return list(
-            (await connection.send(sql.encode() % literals if values else sql.encode()))[-1]
-        )
+        return [list((await connection.send(_filled(*asked)))[-1]) for asked in questions]
     finally:
         await connection.close()
+
+
+def _filled(sql: str, values: Sequence[Any]) -> bytes:
+    return sql.encode() % tuple(literal(value) for value in values) if values else sql.encode()
 
 
 async def execute(url: str, *statements: str) -> None:

@@ -11,10 +11,10 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,6 +24,10 @@ from aiki.store.protocol import Store
 from tests.support.faults import FaultyStore
 
 R = TypeVar("R")
+Row: TypeAlias = tuple[Any, ...]
+Question: TypeAlias = tuple[str, tuple[Any, ...]]
+"""A statement, and the values of its parameters."""
+
 KIND = os.environ.get("AIKI_TEST_STORE", "sqlite")
 FAULTS = float(os.environ.get("AIKI_TEST_FAULTS", "0"))
 
@@ -55,16 +59,24 @@ def faulty(store: Store) -> Store:
     return FaultyStore(store, FAULTS) if FAULTS else store
 
 
-def rows_at(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+def rows_at(path: Path, sql: str, *values: Any) -> list[Row]:
     """Rows straight from the database; parameters are question marks."""
+    return _ask_at(path, [(sql, values)])[0]
+
+
+def tables_at(path: Path, *tables: str) -> dict[str, list[Row]]:
+    """All rows of each table, in the order of its first two columns."""
+    questions: list[Question] = [(f"SELECT * FROM {table} ORDER BY 1, 2", ()) for table in tables]
+    return dict(zip(tables, _ask_at(path, questions), strict=True))
+
+
+def _ask_at(path: Path, questions: Sequence[Question]) -> list[list[Row]]:
+    """The rows of each question; on a server a connection costs more than they do, so one asks."""
     if KIND == "sqlite":
-        connection = sqlite3.connect(path)
-        try:
-            return connection.execute(sql, values).fetchall()
-        finally:
-            connection.close()
-    read = _from_postgres if KIND == "postgresql" else _from_mysql
-    return aside(lambda: read(url_of(path), sql, values))
+        with closing(sqlite3.connect(path)) as connection:
+            return [connection.execute(sql, values).fetchall() for sql, values in questions]
+    ask = _ask_postgres if KIND == "postgresql" else _ask_mysql
+    return aside(lambda: ask(url_of(path), questions))
 
 
 def change_at(path: Path, *statements: str) -> None:
@@ -79,22 +91,31 @@ def change_at(path: Path, *statements: str) -> None:
         rows_at(path, statement)
 
 
-async def _from_postgres(url: str, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+async def _ask_postgres(url: str, questions: Sequence[Question]) -> list[list[Row]]:
     from aiki.store.postgres.connection import connect
 
-    for number in range(len(values)):
-        sql = sql.replace("?", f"${number + 1}", 1)
     connection = await connect(url)
     try:
-        return [tuple(row) for row in await connection.fetch(sql, *values)]
+        return [
+            [tuple(row) for row in await connection.fetch(_numbered(sql), *values)]
+            for sql, values in questions
+        ]
     finally:
         await connection.close()
 
 
-async def _from_mysql(url: str, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+def _numbered(sql: str) -> str:
+    """Parameters as PostgreSQL writes them."""
+    first, *rest = sql.split("?")
+    return first + "".join(f"${number}{text}" for number, text in enumerate(rest, 1))
+
+
+async def _ask_mysql(url: str, questions: Sequence[Question]) -> list[list[Row]]:
     from tests.services import mysql
 
-    return await mysql.fetch(url, sql.replace("?", "%s"), values)
+    return await mysql.fetch_each(
+        url, [(sql.replace("?", "%s"), values) for sql, values in questions]
+    )
 
 
 def aside(work: Callable[[], Coroutine[Any, Any, R]]) -> R:
