@@ -59,6 +59,9 @@ class Bell(asyncio.DatagramProtocol):
         self._pause_seconds = RETRY_SECONDS
         self._rung.set()
 
+    def note_announcing(self, announcing: bool) -> None:
+        """A bell is rung by whoever likes to, not by the server."""
+
     async def close(self) -> None:
         if self._transport is not None:
             self._transport.close()

@@ -18,6 +18,8 @@ from aiki.client.client import Client, Connection
 from aiki.errors import ConfigurationError
 from aiki.model.audit import Principal
 from aiki.operations.base import Api
+from aiki.queue.polling import AdaptivePolling, SimplePolling
+from aiki.queue.tuning import polling, tuned
 from aiki.redaction import without_password
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ REDIS = frozenset(
     f"{scheme}{kind}" for scheme in ("redis", "rediss") for kind in ("", "+cluster", "+sentinel")
 )
 RABBITMQ = frozenset({"amqp", "amqps"})
+POLLING = "polling"
+_POLLING: dict[str, type[Subscriber]] = {"simple": SimplePolling, "adaptive": AdaptivePolling}
 _EXTRAS = {
     "asyncpg": "postgres",
     "asyncmy": "mysql",
@@ -187,34 +191,51 @@ def publisher_for(url: str) -> Publisher:
     try:
         if _broker(url) in REDIS:
             from aiki.queue.redis.publisher import RedisPublisher
+            from aiki.queue.redis.subscriber import RedisStreams
 
-            return RedisPublisher(url)
+            return tuned(url, RedisPublisher, RedisStreams)
         from aiki.queue.rabbitmq.publisher import RabbitPublisher
+        from aiki.queue.rabbitmq.subscriber import RabbitMQ
 
-        return RabbitPublisher(url)
+        return tuned(url, RabbitPublisher, RabbitMQ)
     except ModuleNotFoundError as error:
         raise _missing(error) from None
 
 
 def subscriber_for(url: str) -> Subscriber:
-    """How a worker listens at the broker that a URL names; nothing is contacted yet."""
+    """How a worker listens at the broker that a URL names; nothing is contacted yet.
+
+    `polling:simple` and `polling:adaptive` name no broker.
+    """
+    if is_polling(url):
+        return polling(url, _POLLING)
     try:
         if _broker(url) in REDIS:
+            from aiki.queue.redis.publisher import RedisPublisher
             from aiki.queue.redis.subscriber import RedisStreams
 
-            return RedisStreams(url)
+            return tuned(url, RedisStreams, RedisPublisher)
+        from aiki.queue.rabbitmq.publisher import RabbitPublisher
         from aiki.queue.rabbitmq.subscriber import RabbitMQ
 
-        return RabbitMQ(url)
+        return tuned(url, RabbitMQ, RabbitPublisher)
     except ModuleNotFoundError as error:
         raise _missing(error) from None
 
 
+def is_polling(url: str) -> bool:
+    """Whether this says how a worker polls, and names no broker."""
+    return urlsplit(url).scheme == POLLING
+
+
 def _broker(url: str) -> str:
     scheme = urlsplit(url).scheme
+    if is_polling(url):
+        raise ConfigurationError(f"{url!r} is how a worker polls: a server needs a broker, or none")
     if scheme not in REDIS | RABBITMQ:
         raise ConfigurationError(
-            f"{without_password(url)!r} names no broker that Aiki knows: redis(s):// or amqp(s)://"
+            f"{without_password(url)!r} names no broker that Aiki knows: redis(s)://, "
+            "redis(s)+cluster://, redis(s)+sentinel:// or amqp(s)://"
         )
     return scheme
 

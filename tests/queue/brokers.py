@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiki.compose import publisher_for, subscriber_for
 from aiki.queue.publisher import Publisher
@@ -26,8 +27,20 @@ class Broker:
         self.server = server
         self.url = url
 
-    def publisher(self) -> Publisher:
-        return publisher_for(self.url)
+    def publisher(self, *, hasty: bool = False) -> Publisher:
+        """`hasty`: a broker that says nothing for half a second counts as away."""
+        return publisher_for(with_options(self.url, "timeout_ms=500") if hasty else self.url)
+
+    @property
+    def port(self) -> int:
+        """On this machine."""
+        port = urlsplit(self.url).port
+        assert port is not None
+        return port
+
+    def behind(self, port: int) -> Broker:
+        """The same broker, reached by another port."""
+        return Broker(self.kind, self.server, self.url.replace(f":{self.port}", f":{port}"))
 
     def subscriber(self, *, hasty: bool = False) -> Streaming:
         """`hasty`: tries a broker that is away every second."""
@@ -67,6 +80,20 @@ class Broker:
             if name.startswith(("workflow:", "aiki")):
                 self.server.control("delete_queue", name)
 
+    def refuse(self) -> None:
+        """Take no message any more, for want of memory."""
+        if self.kind == "redis":
+            self.server.client().config_set("maxmemory", 1)
+        else:
+            self.server.control("set_vm_memory_high_watermark", "0.0001")
+
+    def accept(self) -> None:
+        """Take messages again."""
+        if self.kind == "redis":
+            self.server.client().config_set("maxmemory", 0)
+        else:
+            self.server.control("set_vm_memory_high_watermark", "absolute", "1GiB")
+
     def messages(self) -> int:
         """How many there are."""
         if self.kind == "redis":
@@ -76,6 +103,11 @@ class Broker:
         listed = self.server.control("list_queues", "name", "messages").split("\n")
         rows = [line.split("\t") for line in listed if line.startswith("workflow:")]
         return sum(int(count) for _, count in rows)
+
+
+def with_options(url: str, options: str) -> str:
+    """The URL with these, too."""
+    return f"{url}{'&' if '?' in url else '?'}{options}"
 
 
 def _children(pid: int) -> list[int]:

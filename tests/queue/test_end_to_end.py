@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -67,10 +66,13 @@ class Place:
 
 
 @asynccontextmanager
-async def place_at(path: Path, broker: Broker, **settings: Any) -> AsyncIterator[Place]:
+async def place_at(
+    path: Path, broker: Broker, *, hasty: bool = False, **settings: Any
+) -> AsyncIterator[Place]:
     engine = {"daemons": True} | settings
+    publisher = broker.publisher(hasty=hasty)
     async with (
-        House(path / "x.db", engine=engine, publisher=broker.publisher()) as house,
+        House(path / "x.db", engine=engine, publisher=publisher) as house,
         aiki.connect(house.server.url) as client,
     ):
         place = Place(house, broker, client)
@@ -200,13 +202,11 @@ async def test_a_worker_that_is_cut_off_from_the_broker_alone_polls_and_comes_ba
 ) -> None:
     """The server's messages reach the broker all the while: they are settled afterwards."""
     play = flow()
-    port = urlsplit(broker.url).port
-    assert port is not None
     async with (
-        Proxy.to_port(port) as wire,
+        Proxy.to_port(broker.port) as wire,
         place_at(tmp_path, broker) as place,
     ):
-        cut = Broker(broker.kind, broker.server, broker.url.replace(f":{port}", f":{wire.port}"))
+        cut = broker.behind(wire.port)
         subscriber = cut.subscriber(hasty=True)
         place.work(play, subscriber=subscriber)
         await (await play.enqueue(place.client, 1)).result(timeout=LIMIT)
@@ -219,3 +219,66 @@ async def test_a_worker_that_is_cut_off_from_the_broker_alone_polls_and_comes_ba
         wire.cut()
         await until(lambda: not subscriber.breaker.is_open)
         await (await play.enqueue(place.client, 1)).result(timeout=LIMIT)
+
+
+async def test_workers_poll_while_the_server_alone_is_cut_off_from_the_broker(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """The workers reach the broker all the while, and hear nothing there."""
+    play = flow()
+    async with (
+        Proxy.to_port(broker.port) as wire,
+        place_at(tmp_path, broker.behind(wire.port), hasty=True) as place,
+    ):
+        subscriber = no_looks(broker.subscriber())
+        place.work(play, subscriber=subscriber, max_concurrent_runs=3)
+        await (await play.enqueue(place.client, 1)).result(timeout=LIMIT)
+        wire.black_hole()
+        await executes(place, play, 20)
+        assert subscriber.breaker.counts.openings == 0
+        wire.let_through()
+        wire.cut()
+        await is_announced_again(place, play)
+
+
+async def test_workers_poll_while_the_broker_takes_no_message(tmp_path: Path, own: Broker) -> None:
+    play = flow()
+    async with place_at(tmp_path, own, hasty=True) as place:
+        place.work(play, subscriber=no_looks(own.subscriber()), max_concurrent_runs=3)
+        await (await play.enqueue(place.client, 1)).result(timeout=LIMIT)
+        await asyncio.to_thread(own.refuse)
+        try:
+            await executes(place, play, 20)
+        finally:
+            await asyncio.to_thread(own.accept)
+        await is_announced_again(place, play)
+
+
+async def test_workers_poll_a_server_that_has_no_broker(tmp_path: Path, broker: Broker) -> None:
+    """Somebody forgot to name it to the server."""
+    play = flow()
+    async with (
+        House(tmp_path / "x.db", engine={"daemons": True}) as house,
+        aiki.connect(house.server.url) as client,
+    ):
+        place = Place(house, broker, client)
+        place.work(play, subscriber=no_looks(broker.subscriber()), max_concurrent_runs=3)
+        await executes(place, play, 20)
+        await place.close()
+
+
+async def executes(place: Place, play: aiki.Workflow[[int], int], count: int) -> None:
+    """So many runs that begin now end, and well before a worker would look by itself."""
+    handles = await play.enqueue_many(place.client, [play.call(n) for n in range(count)])
+    async with asyncio.timeout(LIMIT.total_seconds()):
+        assert [await each.result() for each in handles] == [2 * n for n in range(count)]
+
+
+async def is_announced_again(place: Place, play: aiki.Workflow[[int], int]) -> None:
+    """Return when runs are announced and executed as before."""
+    publishing = place.house.engine.publishing
+    assert publishing is not None
+    before = publishing.counts.published
+    async with asyncio.timeout(LIMIT.total_seconds()):
+        while publishing.counts.published == before or not publishing.announcing:
+            await (await play.enqueue(place.client, 1)).result()

@@ -15,7 +15,7 @@ from aiki.cli.session import client_of
 from aiki.cli.signals import draining
 from aiki.client.client import Client
 from aiki.clock import jitter
-from aiki.compose import is_remote, subscriber_for
+from aiki.compose import is_polling, is_remote, subscriber_for
 from aiki.configuration import Settings
 from aiki.errors import ConfigurationError, ServiceError
 from aiki.operations.catalog import GetServerInfo, ListWorkers
@@ -83,7 +83,7 @@ async def _until_answered(client: Client) -> None:
 
 
 def _worker(client: Client, workflows: Workflows, settings: Settings) -> Worker:
-    if settings.queue and not is_remote(settings.url):
+    if settings.queue and not is_polling(settings.queue) and not is_remote(settings.url):
         raise ConfigurationError(
             "queue is for a server elsewhere: give its http(s):// or grpc(s):// URL by --url, or "
             "leave the queue out"

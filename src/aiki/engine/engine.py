@@ -271,8 +271,9 @@ class Engine:
     async def _listen(self, operation: Listen, namespace: str) -> WorkerNews:
         incarnation = operation.incarnation
         cursor = await self.news.wait(incarnation, operation.cursor, operation.wait_ms)
+        announcing = self.publishing is not None and self.publishing.announcing
         if cursor == operation.cursor:
-            return WorkerNews(cursor=cursor)
+            return WorkerNews(cursor=cursor, announcing=announcing)
 
         async def read(tx: Transaction) -> WorkerNews:
             held = await tx.held_runs(namespace, incarnation)
@@ -281,6 +282,7 @@ class Engine:
                 tuple(Holding(row.run_id, row.epoch) for row in held),
                 cursor,
                 await tx.now(),
+                announcing,
             )
 
         return await self.store.read(read)

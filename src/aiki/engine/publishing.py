@@ -79,6 +79,8 @@ class Publishing:
     def __init__(self, engine: Engine, publisher: Publisher) -> None:
         self.counts = PublishingCounts()
         self.breaker = CircuitBreaker()
+        self.announcing = True
+        """Whether the broker took all that it was last told; workers poll until it does."""
         self._engine = engine
         self._publisher = publisher
         self._ready: deque[Announcement] = deque(maxlen=_LONGEST_BACKLOG)
@@ -160,13 +162,25 @@ class Publishing:
             await self._publish(some)
 
     async def _publish(self, announcements: Sequence[Announcement]) -> None:
-        places = await self._publisher.publish([_message(each) for each in announcements])
+        messages = [_message(each) for each in announcements]
+        try:
+            places = await self._publisher.publish(messages)
+        except QueueUnavailable:
+            self._let_know(announcing=False)
+            raise
+        self._let_know(announcing=True)
         self._succeed()
         self.counts.published += len(announcements)
         self._noted.extend(
             (announcement, Place(place.entry, place.incarnation))
             for announcement, place in zip(announcements, places, strict=True)
         )
+
+    def _let_know(self, *, announcing: bool) -> None:
+        """Tell the workers, who may reach the broker all the while and hear nothing there."""
+        if self.announcing is not announcing:
+            self.announcing = announcing
+            self._engine.news.refresh()
 
     async def _note(self) -> None:
         """Note where messages went, unless their runs were claimed meanwhile."""

@@ -203,6 +203,8 @@ class WorkerNews(msgspec.Struct, frozen=True):
     held: tuple[Holding, ...] = ()
     cursor: int = 0
     now: Instant = 0
+    announcing: bool | None = None
+    """Whether ready runs are announced at a broker now; None: the server does not say."""
 
 
 @operation

@@ -42,6 +42,9 @@ class _Polling:
         self._pause_ms = self._retry.pause_ms()
         self._retry.empty()
 
+    def note_announcing(self, announcing: bool) -> None:
+        """Polling needs no announcements."""
+
     async def close(self) -> None:
         """Nothing is held."""
 

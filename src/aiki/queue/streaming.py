@@ -56,6 +56,8 @@ class Streaming:
         self._fallback = fallback or AdaptivePolling()
         self._clock = clock
         self._looked_at: float | None = None
+        self._is_announced = True
+        """Whether the server can tell the broker of what is ready."""
         self._asked: tuple[Delivery, ...] = ()
         self._refused: tuple[RefusedMessage, ...] = ()
         self._held: dict[str, Delivery] = {}
@@ -75,11 +77,14 @@ class Streaming:
         ]
 
     async def next(self, capacity: int) -> Ask:
-        while not self._is_time_to_look():
-            if self._failed and (self._asked or self._refused):
-                # What was announced is asked for once more, after the pause of a failure.
-                await self._fallback.next(capacity)
+        if self._failed:
+            # After the pause of a failure, what was announced is asked for once more.
+            await self._fallback.next(capacity)
+            if self._asked or self._refused:
                 return self._ask(capacity)
+        while not self._is_time_to_look():
+            if not self._is_announced:
+                return await self._fallback.next(capacity)
             if not self.breaker.allows():
                 ask = await self._fallback.next(capacity)
                 return Ask(ask.limit, min(ask.wait_ms, max(1, self.breaker.remaining_ms())))
@@ -151,9 +156,19 @@ class Streaming:
             self._work.set()
 
     def failed(self, error: Exception) -> None:
-        """Nothing was decided: what was announced is kept, and asked for again."""
+        """Nothing was decided: what was announced is kept and asked for again; a look is due."""
         self._failed = True
+        self._looked_at = None
         self._fallback.failed(error)
+
+    def note_announcing(self, announcing: bool) -> None:
+        if announcing is not self._is_announced:
+            logger.warning(
+                "the server announces runs at the broker again"
+                if announcing
+                else "the server announces no runs at the broker, and is polled meanwhile"
+            )
+        self._is_announced = announcing
 
     async def close(self) -> None:
         for task in self._tasks:

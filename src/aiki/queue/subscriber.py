@@ -50,6 +50,10 @@ class Subscriber(Protocol):
         """The last request failed; the next one should not come at once."""
         ...
 
+    def note_announcing(self, announcing: bool) -> None:
+        """Whether the server can announce runs at a broker; while it cannot, polling finds them."""
+        ...
+
     async def close(self) -> None:
         """Stop listening; what was announced and not claimed is left to others."""
         ...

@@ -20,6 +20,7 @@ from aiki.errors import (
     ServiceError,
 )
 from aiki.ids import new_id
+from aiki.model import limits
 from aiki.model.failure import Raised
 from aiki.operations.catalog import GetServerInfo
 from aiki.operations.work import (
@@ -235,7 +236,7 @@ class Worker:
 
     async def _claim_loop(self) -> None:
         while True:
-            free = self._limit - len(self._active) - len(self._loading)
+            free = min(self._limit - len(self._active) - len(self._loading), limits.BULK_ITEMS)
             if free <= 0 or any(driver.claim.alone for driver in self._active.values()):
                 self._freed.clear()
                 await self._freed.wait()
@@ -385,6 +386,8 @@ class Worker:
             pacing.found()
             cursor = news.cursor
             self.timekeeper.learn(news.now)
+            if news.announcing is not None:
+                self._subscriber.note_announcing(news.announcing)
             for fact in news.facts:
                 driver = self._active.get(fact.run_id)
                 if driver is not None:

@@ -1163,16 +1163,18 @@ class ListenRequest(_message.Message):
     def __init__(self, incarnation: _Optional[str] = ..., cursor: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class WorkerNews(_message.Message):
-    __slots__ = ("facts", "held", "cursor", "now")
+    __slots__ = ("facts", "held", "cursor", "now", "announcing")
     FACTS_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
+    ANNOUNCING_FIELD_NUMBER: _ClassVar[int]
     facts: _containers.RepeatedCompositeFieldContainer[Fact]
     held: _containers.RepeatedCompositeFieldContainer[Holding]
     cursor: int
     now: int
-    def __init__(self, facts: _Optional[_Iterable[_Union[Fact, _Mapping]]] = ..., held: _Optional[_Iterable[_Union[Holding, _Mapping]]] = ..., cursor: _Optional[int] = ..., now: _Optional[int] = ...) -> None: ...
+    announcing: bool
+    def __init__(self, facts: _Optional[_Iterable[_Union[Fact, _Mapping]]] = ..., held: _Optional[_Iterable[_Union[Holding, _Mapping]]] = ..., cursor: _Optional[int] = ..., now: _Optional[int] = ..., announcing: _Optional[bool] = ...) -> None: ...
 
 class LeaveWorkerRequest(_message.Message):
     __slots__ = ("incarnation",)
