@@ -66,7 +66,7 @@ class Service:
 
     async def _await_waiting(self, exchange: Exchange, bundle: Bundle) -> list[Answer]:
         """A client that leaves frees its place; a server that stops answers early."""
-        gone = asyncio.ensure_future(exchange.gone())
+        gone = asyncio.get_running_loop().create_task(exchange.gone())
         try:
             await first_of(bundle.done, gone, self.closing)
             if not bundle.done.done():
