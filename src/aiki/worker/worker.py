@@ -10,23 +10,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aiki import failpoints
 from aiki.clock import SYSTEM, Clock, Instant
 from aiki.errors import (
     AikiError,
     ClaimLost,
     ConfigurationError,
-    NotFound,
     ServiceError,
 )
 from aiki.ids import new_id
-from aiki.model import limits
 from aiki.model.failure import Raised
 from aiki.operations.catalog import GetServerInfo
 from aiki.operations.work import (
     ClaimedRun,
-    ClaimRuns,
-    Claims,
     Failed,
     Heartbeat,
     Holding,
@@ -34,8 +29,6 @@ from aiki.operations.work import (
     Listen,
     Memo,
     Offer,
-    RefusedMessage,
-    RefuseMessages,
     RegisterWorker,
     Released,
     ReportOutcome,
@@ -43,7 +36,8 @@ from aiki.operations.work import (
 )
 from aiki.queue.pacing import Pacing
 from aiki.queue.polling import SimplePolling
-from aiki.queue.subscriber import Ask, Interest, Subscriber
+from aiki.queue.subscriber import Interest, Subscriber
+from aiki.worker.claiming import Claiming
 from aiki.worker.driver import Driver
 from aiki.worker.heartbeat import HeartbeatThread
 from aiki.worker.loading import load_whole
@@ -60,7 +54,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiki.worker")
 _LISTEN_MS = 30_000
 _LONG_STARTS_SECONDS = 0.1
-_ALONE_SECONDS = 1.0
 SHORTEST_LEASE_MS = 1_000
 
 
@@ -137,7 +130,7 @@ class Worker:
             raise ConfigurationError("this worker runs already; make another one")
         self._running = True
         await self._start()
-        loops = [self._claim_loop(), self._listen_loop(), self._starts_loop()]
+        loops = [self._claiming.run(), self._listen_loop(), self._starts_loop()]
         running = [asyncio.create_task(loop) for loop in loops]
         try:
             await asyncio.gather(*running)
@@ -157,14 +150,14 @@ class Worker:
     async def _start(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.attempts = Attempts(self._task_threads)
-        self._freed = asyncio.Event()
+        self.freed = asyncio.Event()
         api = await self._client.api()
         self._api = api
         self._reporter = Reporter(api, self.incarnation, self.timekeeper, self.trouble)
         await self._register()
-        await self._subscriber.open(
-            Interest(self.incarnation, self._client.namespace, self._offers(), self._shards)
-        )
+        interest = Interest(self.incarnation, self._client.namespace, self._offers(), self._shards)
+        await self._subscriber.open(interest)
+        self._claiming = Claiming(self, api, self._subscriber, interest)
         self._heartbeats = HeartbeatThread(
             self, api.fork(), self._heartbeat_ms, self._stall_limit_ms
         )
@@ -185,9 +178,10 @@ class Worker:
 
     def register_again(self) -> None:
         """The server forgot this worker; make it known."""
-        self._spawn(self._reintroduce())
+        self._spawn(self.reintroduce())
 
-    async def _reintroduce(self) -> None:
+    async def reintroduce(self) -> None:
+        """The server does not know this worker: register again."""
         try:
             await self._register()
         except ServiceError as error:
@@ -205,8 +199,8 @@ class Worker:
         try:
             async with asyncio.timeout(self._grace_ms / 1000):
                 while self._active or self._loading:
-                    self._freed.clear()
-                    await self._freed.wait()
+                    self.freed.clear()
+                    await self.freed.wait()
         except TimeoutError:
             logger.warning("%d runs are released at the deadline", len(self._active))
         await self._leave()
@@ -232,82 +226,22 @@ class Worker:
         except (AikiError, TimeoutError) as error:
             logger.warning("the goodbye was not heard, leases will end: %s", error)
 
-    # Claiming
+    # What claiming needs
 
-    async def _claim_loop(self) -> None:
-        while True:
-            free = min(self._limit - len(self._active) - len(self._loading), limits.BULK_ITEMS)
-            if free <= 0 or any(driver.claim.alone for driver in self._active.values()):
-                self._freed.clear()
-                await self._freed.wait()
-                continue
-            ask = await self._subscriber.next(free)
-            claims = await self._claim(ask, min(ask.limit, free))
-            if claims is not None and claims.alone_waiting and not claims.runs:
-                await self._become_idle()
+    @property
+    def room(self) -> int:
+        """For how many more runs there is room; none while a run is executed alone."""
+        if any(driver.claim.alone for driver in self._active.values()):
+            return 0
+        return self._limit - len(self._active) - len(self._loading)
 
-    async def _claim(self, ask: Ask, limit: int) -> Claims | None:
-        # A claim whose answer was lost may have been granted: it is asked for again by its id.
-        claim_id = next(iter(self.claiming), None) or new_id()
-        self.claiming.add(claim_id)
-        try:
-            if ask.refused:
-                await self._report_refused(ask.refused)
-            claims = await self._api.call(
-                ClaimRuns(
-                    claim_id=claim_id,
-                    incarnation=self.incarnation,
-                    offers=self._offers(),
-                    limit=limit,
-                    shards=self._shards,
-                    wait_ms=ask.wait_ms,
-                    idle=not self._active and not self._loading,
-                    hints=ask.hints,
-                )
-            )
-        except NotFound:
-            # What the claim was granted before is asked for again, once the server knows us.
-            await self._reintroduce()
-            return None
-        except ServiceError as error:
-            self.trouble.meet("a claim", error)
-            self._subscriber.failed(error)
-            return None
-        except BaseException:
-            self.claiming.discard(claim_id)
-            raise
-        else:
-            failpoints.hit("after_claim")
-            self.trouble.end()
-            self.timekeeper.learn(claims.now)
-            self._subscriber.learn(claims)
-            for claim in claims.runs:
-                self._adopt(claim)
-            self.claiming.discard(claim_id)
-            return claims
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is executed."""
+        return not self._active and not self._loading
 
-    async def _report_refused(self, messages: tuple[RefusedMessage, ...]) -> None:
-        """Report what is no message; one that cannot be reported must not hold up the others."""
-        try:
-            await self._api.call(RefuseMessages(incarnation=self.incarnation, messages=messages))
-        except (NotFound, ServiceError):
-            raise
-        except AikiError as error:
-            for message in messages:
-                logger.error("a message is dropped that is none, and is not kept: %s", message)
-            logger.error("the server keeps none of them: %s", error)
-
-    async def _become_idle(self) -> None:
-        """A run must be executed alone: take nothing new until this worker has nothing else."""
-        if self._active or self._loading:
-            self._freed.clear()
-            try:
-                async with asyncio.timeout(_ALONE_SECONDS):
-                    await self._freed.wait()
-            except TimeoutError:
-                return  # Another worker may have taken it: ask again.
-
-    def _adopt(self, claim: ClaimedRun) -> None:
+    def adopt(self, claim: ClaimedRun) -> None:
+        """A run was granted: go on with what is in memory of it, or begin."""
         earlier = self._active.pop(claim.id, None)
         if earlier is not None:
             earlier.evict()
@@ -337,7 +271,7 @@ class Worker:
             self._subscriber.ended(claim.id)
         finally:
             self._loading.pop(claim.id, None)
-            self._freed.set()
+            self.freed.set()
 
     def _begin(self, claim: ClaimedRun, memo: Memo) -> None:
         if self._stopping:
@@ -508,7 +442,7 @@ class Worker:
         if self._active.get(driver.claim.id) is driver:
             del self._active[driver.claim.id]
             self._subscriber.ended(driver.claim.id)
-        self._freed.set()
+        self.freed.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
