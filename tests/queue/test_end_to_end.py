@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,17 +49,23 @@ class Place:
         self.client = client
         self._workers: list[asyncio.Task[None]] = []
 
-    def work(self, *workflows: Any, subscriber: Subscriber, **settings: Any) -> None:
+    def work(self, *workflows: Any, subscriber: Subscriber, **settings: Any) -> asyncio.Task[None]:
         """Start a worker."""
         settings.setdefault("graceful_shutdown_timeout_ms", 2_000)
         worker = Worker(self.client, workflows=workflows, subscriber=subscriber, **settings)
-        self._workers.append(asyncio.create_task(worker.run()))
+        task = asyncio.create_task(worker.run())
+        self._workers.append(task)
+        return task
+
+    async def stop(self, worker: asyncio.Task[None]) -> None:
+        """Let it end in order."""
+        worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await worker
 
     async def close(self) -> None:
         for worker in self._workers:
-            worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
+            await self.stop(worker)
 
     async def empty(self) -> None:
         """Return when the broker holds nothing."""
@@ -195,6 +202,58 @@ async def test_a_worker_of_a_shard_hears_of_its_own_runs_alone(
         assert await theirs.status() == "queued"
         place.work(play, subscriber=broker.subscriber(), shards=["us"])
         assert await theirs.result(timeout=LIMIT) == 14
+
+
+async def test_shards_and_their_workers_come_and_go_while_others_go_on(
+    tmp_path: Path, broker: Broker
+) -> None:
+    play = flow(shards=("eu", "us"))
+    european, american = play.options(shard="eu"), play.options(shard="us")
+
+    async with place_at(tmp_path, broker) as place:
+
+        def work(*shards: str) -> asyncio.Task[None]:
+            return place.work(play, subscriber=broker.subscriber(), shards=shards)
+
+        work("eu")
+        waiting = await american.enqueue(place.client, 1)
+        assert await (await european.enqueue(place.client, 2)).result(timeout=LIMIT) == 4
+        leaving = work("us")
+        assert await waiting.result(timeout=LIMIT) == 2
+        await place.stop(leaving)
+        waiting = await american.enqueue(place.client, 3)
+        assert await (await european.enqueue(place.client, 4)).result(timeout=LIMIT) == 8
+        assert await waiting.status() == "queued"
+        for _ in range(2):
+            work("us")
+        handles = [await american.enqueue(place.client, n) for n in range(20)]
+        assert [await each.result(timeout=LIMIT) for each in [waiting, *handles]] == [
+            6,
+            *(2 * n for n in range(20)),
+        ]
+
+
+async def test_equal_workers_share_the_runs(tmp_path: Path, broker: Broker) -> None:
+    """Each executes at least half of its equal part."""
+    play = flow()
+    async with place_at(tmp_path, broker) as place:
+        handles = await play.enqueue_many(place.client, [play.call(n) for n in range(300)])
+        for _ in range(3):
+            place.work(play, subscriber=broker.subscriber(), max_concurrent_runs=10)
+        for handle in handles:
+            await handle.result(timeout=LIMIT)
+        shares = await asyncio.to_thread(first_claims, tmp_path / "x.db")
+    assert sum(shares) == 300
+    assert len(shares) == 3 and min(shares) >= 50, shares
+
+
+def first_claims(database: Path) -> list[int]:
+    """How many runs each worker was the first to take."""
+    with closing(sqlite3.connect(database)) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM transition WHERE status = 'running' AND epoch = 1 GROUP BY worker"
+        )
+        return [count for (count,) in found]
 
 
 async def test_a_worker_that_is_cut_off_from_the_broker_alone_polls_and_comes_back(
