@@ -17,7 +17,8 @@ from aiki.queue.consumer import Batch, Delivery
 from aiki.queue.message import MalformedMessage, Queue
 from aiki.queue.pacing import divide
 from aiki.queue.redis.address import Address
-from aiki.queue.redis.connection import Answer, Connection, Refusal
+from aiki.queue.redis.command import Answer, Refusal
+from aiki.queue.redis.connection import Connection
 from aiki.queue.redis.options import RedisOptions
 from aiki.queue.redis.recovery import Recovery
 from aiki.queue.redis.stream import (

@@ -11,7 +11,8 @@ from aiki.ids import new_id
 from aiki.queue.message import MalformedMessage, Message, Queue, parse
 from aiki.queue.publisher import LiveRuns, Publication, Published
 from aiki.queue.redis.address import Address
-from aiki.queue.redis.connection import Answer, Command, Connection, Refusal
+from aiki.queue.redis.command import Answer, Command, Refusal
+from aiki.queue.redis.connection import Connection
 from aiki.queue.redis.stream import Entry, entries
 
 logger = logging.getLogger("aiki.queue")

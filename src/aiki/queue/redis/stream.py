@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aiki.queue.message import MalformedMessage, Message, Queue, parse
-from aiki.queue.redis.connection import Command
+from aiki.queue.redis.command import Command
 
 GROUP_EXISTS = "BUSYGROUP"
 WRONG_TYPE = "WRONGTYPE"
