@@ -266,7 +266,7 @@ async def test_what_was_taken_and_never_came_is_read_again(url: str, raw: Any) -
         # As a read does whose connection ends before its answer has come.
         raw.xreadgroup("workers@1", "me", {queue.key: ">"})
         assert (await reader.read(5)).deliveries == ()
-        reader._is_own_to_be_read = True
+        reader._doubtful.update(reader._streams)
         assert ids((await reader.read(5)).deliveries) == ids(lost)
 
 

@@ -106,8 +106,10 @@ class Cluster:
     ) -> list[Any]:
         """What this server says to each, in one write; or where else to ask."""
         sent = [PipelineCommand(number, *each.words) for number, each in enumerate(commands)]
-        guide = [PipelineCommand(number, _ASKING) for number in range(len(sent) * place.is_guest)]
-        whole = [each for pair in zip(guide, sent, strict=True) for each in pair] if guide else sent
+        if place.is_guest:
+            whole = [each for command in sent for each in (PipelineCommand(0, _ASKING), command)]
+        else:
+            whole = sent
         try:
             async with in_time(wait_seconds + self._timeout_seconds):
                 await place.node.execute_pipeline(whole)
