@@ -51,6 +51,10 @@ class RedisServer(NamedTuple):
         """A client that is not ours; its types say less than its answers."""
         return Redis(host="127.0.0.1", port=self.port, decode_responses=True)
 
+    def client_of(self, user: str, password: str) -> Any:
+        """As `client`, for one of its users."""
+        return Redis(host="127.0.0.1", port=self.port, username=user, password=password)
+
 
 def valkey_program() -> Path:
     """The server in the wheel."""

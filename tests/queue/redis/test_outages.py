@@ -133,41 +133,7 @@ async def test_after_a_fail_over_that_lost_writes_these_are_missing_and_reading_
             assert watched.replica.client().xlen(queue.key) == 3
 
 
-# Encryption, and what a worker may
-
-_WORKER = (
-    "user worker on >secret ~* -@all +@connection +xreadgroup +xgroup|create +xack +xdel +xclaim "
-    "+xpending +xinfo|consumers +xgroup|delconsumer +eval\n"
-)
-
-
-async def test_a_worker_that_may_only_read_needs_nothing_more() -> None:
-    queue = fresh()
-    with service.private_server(_WORKER) as own:
-        url = own.url.replace("redis://", "redis://worker:secret@")
-        options = MOMENT._replace(claim_interval_ms=1, claim_min_idle_time_ms=60_000)
-        async with publisher(own.url) as sender, consumer(url, queue, options=options) as reader:
-            await sender.publish(messages(queue, 2))
-            own.client().xadd(queue.key, {"no": "message"})
-            batch = await reader.read(5)
-            assert len(batch.deliveries) == 2
-            await reader.refresh(batch.deliveries)
-            await reader.done(batch.deliveries)
-            await reader.dismiss(batch.refused)
-            assert (await reader.read(5)).deliveries == ()
-            assert own.client().xlen(queue.key) == 0
-        async with publisher(url) as forger:
-            with pytest.raises(QueueUnavailable, match="no permissions"):
-                await forger.publish(messages(queue, 1))
-
-
-async def test_a_wrong_password_is_told_without_it() -> None:
-    with service.private_server(_WORKER) as own:
-        url = own.url.replace("redis://", "redis://worker:guessed@")
-        async with consumer(url, fresh(), options=MOMENT) as reader:
-            with pytest.raises(QueueUnavailable, match=r"WRONGPASS|invalid username") as told:
-                await reader.read(1)
-            assert "guessed" not in str(told.value)
+# Encryption
 
 
 @pytest.fixture(scope="module")
