@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -131,52 +129,6 @@ async def test_after_a_fail_over_that_lost_writes_these_are_missing_and_reading_
                         found += ids((await reader.read(5)).deliveries)
                 assert found == ids(lost)
             assert watched.replica.client().xlen(queue.key) == 3
-
-
-# Encryption
-
-
-@pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server that speaks TLS alone, and the certificate of whoever signed its."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    settings = (
-        f"tls-port {{bus_port}}\ntls-cert-file {certificate}\ntls-key-file {key}\n"
-        "tls-auth-clients no\n"
-    )
-    with service.private_server(settings, service.debian_program()) as own:
-        yield f"rediss://127.0.0.1:{own.bus_port}/0", certificate
-
-
-async def test_connections_are_encrypted_and_the_server_is_checked(
-    encrypted: tuple[str, Path],
-) -> None:
-    url, certificate = encrypted
-    queue = fresh()
-    known = f"{url}?ssl_ca={certificate}"
-    for trusted in (known, f"{url}?ssl=unverified"):
-        async with publisher(trusted) as sender, consumer(trusted, queue) as reader:
-            sent = messages(queue, 2)
-            await sender.publish(sent)
-            found = await collect(reader, 2)
-            assert ids(found) == ids(sent)
-            await reader.done(found)
-    async with publisher(url) as sender:
-        with pytest.raises(QueueUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-            await sender.publish(messages(queue, 1))
-
-
-async def test_a_certificate_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be read"):
-        async with publisher(f"rediss://127.0.0.1:1/0?ssl_ca={tmp_path / 'none.pem'}"):
-            pass
 
 
 def test_options_that_cannot_work_are_refused() -> None:

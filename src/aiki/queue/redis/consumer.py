@@ -380,6 +380,7 @@ class RedisConsumer:
 
     def _refuse(self, tag: _Tag, entry: Entry, reason: str) -> RefusedMessage:
         queue = tag.stream.queue.key
+        self._mine.add(tag)
         self._refused[queue, entry.id].add(tag)
         content = b" ".join(word for pair in entry.fields.items() for word in pair)
         return RefusedMessage(queue, entry.id, reason, content.decode("utf-8", "replace")[:_SHOWN])
