@@ -289,9 +289,9 @@ class RedisConsumer:
             self._begin_to_wait(streams, max(1, share))
         if self._failing and (self._retry is None or self._retry.done()):
             self._retry = asyncio.create_task(self._retry_later())
-        retries = [self._retry] if self._retry is not None and not self._retry.done() else []
         at_work = self._waited_at()
-        if self._waiting or retries:
+        if self._waiting:
+            retries = [self._retry] if self._retry is not None and not self._retry.done() else []
             await asyncio.wait([*self._waiting, *retries], return_when=asyncio.FIRST_COMPLETED)
         self._gather_arrived()
         self._is_drained = at_work.issuperset(self._healthy()) and len(self._arrived) < share
