@@ -44,12 +44,21 @@ class RedisServer(NamedTuple):
         return int((self.data / "bus-port").read_text("utf-8"))
 
     @property
+    def tls_port(self) -> int:
+        """For those whose settings name it."""
+        return int((self.data / "tls-port").read_text("utf-8"))
+
+    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def client(self) -> Any:
         """A client that is not ours; its types say less than its answers."""
         return Redis(host="127.0.0.1", port=self.port, decode_responses=True)
+
+    def client_of(self, user: str, password: str) -> Any:
+        """As `client`, for one of its users."""
+        return Redis(host="127.0.0.1", port=self.port, username=user, password=password)
 
 
 def valkey_program() -> Path:
@@ -84,14 +93,16 @@ def private_server(settings: str = "", program: Path | None = None) -> Iterator[
 
 
 def _prepare(settings: str, program: Path, data: Path) -> Command:
-    port = free_port()
-    (data / "port").write_text(str(port), "utf-8")
+    return _configured(_SETTINGS + settings, program, data)
+
+
+def _configured(settings: str, program: Path, data: Path, *arguments: str) -> Command:
+    ports = {name: str(free_port()) for name in ("port", "bus_port", "tls_port")}
+    for name, port in ports.items():
+        (data / name.replace("_", "-")).write_text(port, "utf-8")
     configuration = data / "redis.conf"
-    bus_port = str(free_port())
-    (data / "bus-port").write_text(bus_port, "utf-8")
-    settings = settings.replace("{bus_port}", bus_port)
-    configuration.write_text(_SETTINGS.format(port=port, data=data) + settings, "utf-8")
-    return Command([str(program), str(configuration)])
+    configuration.write_text(settings.format(data=data, **ports), "utf-8")
+    return Command([str(program), str(configuration), *arguments])
 
 
 def _answers(data: Path) -> bool:
@@ -160,10 +171,13 @@ class RedisCluster(NamedTuple):
 
 
 @contextmanager
-def private_cluster() -> Iterator[RedisCluster]:
+def private_cluster(settings: str = "", program: Path | None = None) -> Iterator[RedisCluster]:
     """Three masters that know one another."""
     with ExitStack() as stack:
-        nodes = [stack.enter_context(private_server(_CLUSTER)) for _ in range(_CLUSTER_NODES)]
+        nodes = [
+            stack.enter_context(private_server(_CLUSTER + settings, program))
+            for _ in range(_CLUSTER_NODES)
+        ]
         share = _SLOTS // _CLUSTER_NODES
         for place, node in enumerate(nodes):
             last = _SLOTS - 1 if place == _CLUSTER_NODES - 1 else (place + 1) * share - 1
@@ -209,22 +223,22 @@ def private_watched() -> Iterator[WatchedRedis]:
             "sentinel down-after-milliseconds main 1000\n"
             "sentinel failover-timeout main 5000\n"
         )
-        data = stack.enter_context(private(_sentinel_service(watch)))
-        watched = WatchedRedis(master, replica, RedisServer(data))
+        watched = WatchedRedis(master, replica, stack.enter_context(private_sentinel(watch)))
         until(lambda: _has_replica(watched), "the Sentinel finds no replica")
         yield watched
 
 
-def _sentinel_service(watch: str) -> Service:
-    return Service("sentinel", partial(_prepare_sentinel, watch, valkey_program()), _answers)
+@contextmanager
+def private_sentinel(settings: str, program: Path | None = None) -> Iterator[RedisServer]:
+    """One that watches what its settings say."""
+    settings = "bind 127.0.0.1\nport {port}\ndir {data}\n" + settings
+    program = program or valkey_program()
 
+    def prepare(data: Path) -> Command:
+        return _configured(settings, program, data, "--sentinel")
 
-def _prepare_sentinel(watch: str, program: Path, data: Path) -> Command:
-    port = free_port()
-    (data / "port").write_text(str(port), "utf-8")
-    configuration = data / "sentinel.conf"
-    configuration.write_text(f"bind 127.0.0.1\nport {port}\ndir {data}\n{watch}", "utf-8")
-    return Command([str(program), str(configuration), "--sentinel"])
+    with private(Service("sentinel", prepare, _answers)) as data:
+        yield RedisServer(data)
 
 
 def _has_replica(watched: WatchedRedis) -> bool:

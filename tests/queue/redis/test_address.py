@@ -33,6 +33,16 @@ def test_several_servers() -> None:
     assert (watched.kind, watched.encrypted) == (SENTINEL, True)
     assert watched.hosts == (("a", 26379), ("b", 7000))
     assert (watched.service, watched.database) == ("main", 2)
+    assert (watched.sentinel_user, watched.sentinel_password) == (None, None)
+
+
+def test_sentinels_may_have_a_password_of_their_own() -> None:
+    address = Address.parse(
+        "redis+sentinel://me:mine@a/main?sentinel_user=watch&sentinel_password=w%26d"
+    )
+    assert (address.user, address.password) == ("me", "mine")
+    assert (address.sentinel_user, address.sentinel_password) == ("watch", "w&d")
+    assert "w&d" not in address.label
 
 
 @pytest.mark.parametrize(
@@ -46,6 +56,7 @@ def test_several_servers() -> None:
         ("redis+cluster://host/1", "a database is a number"),
         ("redis+sentinel://host", "names no service"),
         ("redis://host?prefx=a", "has the option 'prefx'; known are prefix, ssl, ssl_ca"),
+        ("redis://host?sentinel_password=a", "has the option 'sentinel_password'"),
         ("rediss://host?ssl=no", "true or unverified"),
     ],
 )

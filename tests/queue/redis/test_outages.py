@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -131,86 +129,6 @@ async def test_after_a_fail_over_that_lost_writes_these_are_missing_and_reading_
                         found += ids((await reader.read(5)).deliveries)
                 assert found == ids(lost)
             assert watched.replica.client().xlen(queue.key) == 3
-
-
-# Encryption, and what a worker may
-
-_WORKER = (
-    "user worker on >secret ~* -@all +@connection +xreadgroup +xgroup|create +xack +xdel +xclaim "
-    "+xpending +xinfo|consumers +xgroup|delconsumer +eval\n"
-)
-
-
-async def test_a_worker_that_may_only_read_needs_nothing_more() -> None:
-    queue = fresh()
-    with service.private_server(_WORKER) as own:
-        url = own.url.replace("redis://", "redis://worker:secret@")
-        options = MOMENT._replace(claim_interval_ms=1, claim_min_idle_time_ms=60_000)
-        async with publisher(own.url) as sender, consumer(url, queue, options=options) as reader:
-            await sender.publish(messages(queue, 2))
-            own.client().xadd(queue.key, {"no": "message"})
-            batch = await reader.read(5)
-            assert len(batch.deliveries) == 2
-            await reader.refresh(batch.deliveries)
-            await reader.done(batch.deliveries)
-            await reader.dismiss(batch.refused)
-            assert (await reader.read(5)).deliveries == ()
-            assert own.client().xlen(queue.key) == 0
-        async with publisher(url) as forger:
-            with pytest.raises(QueueUnavailable, match="no permissions"):
-                await forger.publish(messages(queue, 1))
-
-
-async def test_a_wrong_password_is_told_without_it() -> None:
-    with service.private_server(_WORKER) as own:
-        url = own.url.replace("redis://", "redis://worker:guessed@")
-        async with consumer(url, fresh(), options=MOMENT) as reader:
-            with pytest.raises(QueueUnavailable, match=r"WRONGPASS|invalid username") as told:
-                await reader.read(1)
-            assert "guessed" not in str(told.value)
-
-
-@pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server that speaks TLS alone, and the certificate of whoever signed its."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    settings = (
-        f"tls-port {{bus_port}}\ntls-cert-file {certificate}\ntls-key-file {key}\n"
-        "tls-auth-clients no\n"
-    )
-    with service.private_server(settings, service.debian_program()) as own:
-        yield f"rediss://127.0.0.1:{own.bus_port}/0", certificate
-
-
-async def test_connections_are_encrypted_and_the_server_is_checked(
-    encrypted: tuple[str, Path],
-) -> None:
-    url, certificate = encrypted
-    queue = fresh()
-    known = f"{url}?ssl_ca={certificate}"
-    for trusted in (known, f"{url}?ssl=unverified"):
-        async with publisher(trusted) as sender, consumer(trusted, queue) as reader:
-            sent = messages(queue, 2)
-            await sender.publish(sent)
-            found = await collect(reader, 2)
-            assert ids(found) == ids(sent)
-            await reader.done(found)
-    async with publisher(url) as sender:
-        with pytest.raises(QueueUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-            await sender.publish(messages(queue, 1))
-
-
-async def test_a_certificate_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be read"):
-        async with publisher(f"rediss://127.0.0.1:1/0?ssl_ca={tmp_path / 'none.pem'}"):
-            pass
 
 
 def test_options_that_cannot_work_are_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 from aiki.errors import QueueUnavailable
 from aiki.queue.message import Message
 from aiki.queue.publisher import Publication, Published
-from aiki.queue.redis.publisher import RedisPublisher
+from aiki.queue.redis.publisher import RedisPublisher, unsuitable
 from tests.queue.redis.support import collect, consumer, fresh, ids, messages, publisher
 from tests.services import redis as service
 
@@ -80,6 +80,17 @@ async def test_a_restart_without_a_memory_is_noticed(url: str) -> None:
         assert await sender.missing([elsewhere]) == [record.message]
 
 
+async def test_where_no_incarnation_was_told_the_message_alone_decides(url: str, raw: Any) -> None:
+    queue = fresh()
+    async with publisher(url) as sender:
+        records = [
+            Published(each.message, Publication(each.publication.entry, ""))
+            for each in await published(sender, messages(queue, 2))
+        ]
+        raw.xdel(queue.key, records[1].publication.entry)
+        assert await sender.missing(records) == [records[1].message]
+
+
 async def test_a_refused_message_counts_as_gone(url: str, raw: Any) -> None:
     broken, well = fresh(), fresh()
     raw.set(broken.key, "no stream")
@@ -145,6 +156,26 @@ async def test_a_redis_that_may_evict_keys_is_warned_of(caplog: pytest.LogCaptur
             assert "set it to noeviction" in caplog.text
         caplog.clear()
     with service.private_server() as own:
+        async with publisher(own.url):
+            assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("version", "is_told"),
+    [("6.2.14", True), ("7.0.15", False), ("7.2.4", False), ("8.0.1", False)],
+)
+def test_a_redis_that_is_too_old_is_warned_of(version: str, is_told: bool) -> None:
+    found = unsuitable(f"# Server\r\nredis_version:{version}\r\nmaxmemory_policy:noeviction\r\n")
+    assert [f"is of version {version}" in each for each in found] == [True] * is_told
+
+
+@pytest.mark.parametrize("program", [service.valkey_program, service.debian_program])
+async def test_a_redis_of_today_is_not_too_old(
+    program: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with service.private_server(program=program()) as own:
+        info = own.client().info("server")
+        assert unsuitable(f"redis_version:{info['redis_version']}") == []
         async with publisher(own.url):
             assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 

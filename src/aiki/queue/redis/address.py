@@ -22,6 +22,7 @@ _KINDS = {
 SCHEMES = frozenset(_KINDS)
 _PORTS = {SINGLE: 6379, CLUSTER: 6379, SENTINEL: 26379}
 _OPTIONS = frozenset({"prefix", "ssl", "ssl_ca"})
+_SENTINEL_OPTIONS = frozenset({"sentinel_user", "sentinel_password"})
 _LARGEST_PORT = 65_535
 
 
@@ -45,6 +46,9 @@ class Address(NamedTuple):
     """`true`, or `unverified`: encrypted, but to whomever answers."""
     ssl_ca: str | None = None
     """File with the certificate of whoever signed the servers'."""
+    sentinel_user: str | None = None
+    sentinel_password: str | None = None
+    """For the Sentinels themselves. Never shown."""
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -52,8 +56,8 @@ class Address(NamedTuple):
 
         A cluster is `redis+cluster://host:6379,host2:6379`; what Sentinels watch is
         `redis+sentinel://host:26379,host2:26379/service/0`. Options are `prefix`, and for the
-        encrypted ones also `ssl=unverified` and `ssl_ca`. Raises `ConfigurationError` for what
-        cannot be such a URL.
+        encrypted ones also `ssl=unverified` and `ssl_ca`, and for Sentinels `sentinel_user` and
+        `sentinel_password`. Raises `ConfigurationError` for what cannot be such a URL.
         """
         parts = urlsplit(url)
         kind = _KINDS.get(parts.scheme)
@@ -64,7 +68,7 @@ class Address(NamedTuple):
         logins, _, hosts = parts.netloc.rpartition("@")
         user, _, password = logins.partition(":")
         service, database = _path(kind, parts)
-        options = _options(parts)
+        options = _options(kind, parts)
         return cls(
             kind=kind,
             hosts=tuple(_host(each, _PORTS[kind]) for each in (hosts or "127.0.0.1").split(",")),
@@ -76,6 +80,8 @@ class Address(NamedTuple):
             prefix=options.get("prefix", ""),
             ssl=options.get("ssl", "true"),
             ssl_ca=options.get("ssl_ca"),
+            sentinel_user=options.get("sentinel_user"),
+            sentinel_password=options.get("sentinel_password"),
         )._checked()
 
     def _checked(self) -> Address:
@@ -129,11 +135,12 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), number
 
 
-def _options(parts: SplitResult) -> dict[str, str]:
+def _options(kind: str, parts: SplitResult) -> dict[str, str]:
     options = dict(parse_qsl(parts.query))
+    possible = _OPTIONS | _SENTINEL_OPTIONS if kind == SENTINEL else _OPTIONS
     for name in options:
-        if name not in _OPTIONS:
-            known = ", ".join(sorted(_OPTIONS))
+        if name not in possible:
+            known = ", ".join(sorted(possible))
             raise ConfigurationError(f"the URL of Redis has the option {name!r}; known are {known}")
     if options.get("ssl", "true") not in ("true", "unverified"):
         raise ConfigurationError(f"ssl={options['ssl']!r} in the URL of Redis: true or unverified")

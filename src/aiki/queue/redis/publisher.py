@@ -11,7 +11,8 @@ from aiki.ids import new_id
 from aiki.queue.message import MalformedMessage, Message, Queue, parse
 from aiki.queue.publisher import LiveRuns, Publication, Published
 from aiki.queue.redis.address import Address
-from aiki.queue.redis.connection import Answer, Command, Connection, Refusal
+from aiki.queue.redis.command import Answer, Command, Refusal
+from aiki.queue.redis.connection import Connection
 from aiki.queue.redis.stream import Entry, entries
 
 logger = logging.getLogger("aiki.queue")
@@ -19,6 +20,8 @@ _PAGE = 500
 _MOST_PAGES = 20
 """Of one stream, looked at by one sweep; the next sweep goes on from there."""
 _START = "-"
+_OLDEST = 7
+"""Version of Redis; Valkey says that it is like one of these."""
 
 
 class RedisPublisher:
@@ -41,19 +44,18 @@ class RedisPublisher:
         self._cursors: dict[str, str] = {}
 
     async def open(self) -> None:
-        """Look whether this Redis may forget messages of itself, and say so."""
+        """Look whether this Redis is one that Aiki can rely on, and say so if not."""
         try:
-            found = await self._connection.one(Command(self._incarnation_key, ("INFO", "memory")))
+            memory, server = await self._connection.each(
+                [
+                    Command(self._incarnation_key, ("INFO", "memory")),
+                    Command(self._incarnation_key, ("INFO", "server")),
+                ]
+            )
         except QueueUnavailable:
             return
-        policy = _setting(found, "maxmemory_policy")
-        if policy.startswith("allkeys"):
-            logger.warning(
-                "%s evicts any key when its memory is full (maxmemory-policy %s): announcements "
-                "get lost and come late; set it to noeviction",
-                self._address.label,
-                policy,
-            )
+        for reason in unsuitable(_text(memory) + _text(server)):
+            logger.warning("%s %s", self._address.label, reason)
 
     async def publish(self, messages: Sequence[Message]) -> list[Publication]:
         added = [self._add(message) for message in messages]
@@ -89,7 +91,8 @@ class RedisPublisher:
         return [
             each.message
             for each in published
-            if each.publication.incarnation != _text(incarnation)
+            # A server of a cluster may have been away that could not tell its incarnation.
+            if each.publication.incarnation not in ("", _text(incarnation))
             or (each.message.queue, each.publication.entry) not in there
         ]
 
@@ -181,7 +184,25 @@ def _text(answer: Answer) -> str:
     return answer.decode() if isinstance(answer, bytes) else ""
 
 
-def _setting(info: Answer, name: str) -> str:
-    """Of an answer to INFO."""
-    found = re.search(rf"^{name}:(\S*)", _text(info), re.MULTILINE)
+def unsuitable(info: str) -> list[str]:
+    """What an answer to INFO tells against a Redis."""
+    told: list[str] = []
+    policy = _setting(info, "maxmemory_policy")
+    if policy.startswith("allkeys"):
+        told.append(
+            f"evicts any key when its memory is full (maxmemory-policy {policy}): announcements "
+            "get lost and come late; set it to noeviction"
+        )
+    version = _setting(info, "redis_version")
+    major = version.partition(".")[0]
+    if major.isdigit() and int(major) < _OLDEST:
+        told.append(
+            f"is of version {version}: what was deleted stays pending there for ever; "
+            f"{_OLDEST}.0 or Valkey is needed"
+        )
+    return told
+
+
+def _setting(info: str, name: str) -> str:
+    found = re.search(rf"^{name}:(\S*)", info, re.MULTILINE)
     return found.group(1) if found else ""

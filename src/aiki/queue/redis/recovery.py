@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from aiki.clock import Clock
 from aiki.queue.pacing import divide
-from aiki.queue.redis.connection import Connection, Refusal
+from aiki.queue.redis.command import Refusal
+from aiki.queue.redis.connection import Connection
 from aiki.queue.redis.options import RedisOptions
 from aiki.queue.redis.stream import Entry, Pending, Stream, entries, pending_of
 

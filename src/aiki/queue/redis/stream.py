@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aiki.queue.message import MalformedMessage, Message, Queue, parse
-from aiki.queue.redis.connection import Command
+from aiki.queue.redis.command import Command
 
 GROUP_EXISTS = "BUSYGROUP"
-WRONG_TYPE = "WRONGTYPE"
 LOST_GROUP = frozenset({"NOGROUP", "UNBLOCKED"})
 """The stream was deleted, flushed, or moved to another server."""
+NOTHING_THERE = LOST_GROUP | {"WRONGTYPE"}
+"""What was handed over lies there no more; something else may."""
 
+HAND_OVER_PAGE = 1_000
 _NOBODY = "nobody"
 """The consumer that has what was given back."""
 _FOR_LONG_MS = 86_400_000
@@ -34,7 +36,7 @@ end
 return kept
 """
 _HAND_OVER = """
-local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, ARGV[2])
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[5], ARGV[2])
 for _, each in ipairs(pending) do
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, each[1], 'IDLE', ARGV[4], 'JUSTID')
 end
@@ -118,9 +120,12 @@ class Stream(NamedTuple):
         return self._command("EVAL", _REFRESH, 1, self.key, self.group, consumer, *ids)
 
     def hand_over(self, consumer: str) -> Command:
-        """This consumer leaves: others need not wait for what it took."""
+        """This consumer leaves: others need not wait for what it took.
+
+        Answers how many were handed over; as many as a page may not be all.
+        """
         places = (self.key, self.group, consumer, _NOBODY)
-        return self._command("EVAL", _HAND_OVER, 1, *places, _FOR_LONG_MS)
+        return self._command("EVAL", _HAND_OVER, 1, *places, _FOR_LONG_MS, HAND_OVER_PAGE)
 
     def give_back(self, ids: Sequence[str]) -> Command:
         """Whoever looks next for what was left alone takes these."""
