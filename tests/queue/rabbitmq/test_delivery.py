@@ -8,7 +8,8 @@ import pytest
 
 from aiki.queue.message import Message, Queue
 from aiki.queue.rabbitmq.consumer import RabbitConsumer
-from aiki.queue.rabbitmq.stream import DEAD, DELIVERY_LIMIT, Stream, encode
+from aiki.queue.rabbitmq.declaration import DEAD, DELIVERY_LIMIT
+from aiki.queue.rabbitmq.stream import Stream, encode
 from tests.queue.rabbitmq.support import (
     MOMENT_MS,
     collect,

@@ -16,6 +16,7 @@ from tests.queue.rabbitmq.support import (
     LATE_SECONDS,
     collect,
     consumer,
+    control,
     fresh,
     ids,
     messages,
@@ -56,10 +57,6 @@ async def until_it_works(call: Callable[[], Awaitable[object]]) -> None:
                 return
             except QueueUnavailable:
                 continue
-
-
-async def control(node: service.RabbitMq, *words: str) -> None:
-    await asyncio.to_thread(node.control, *words)
 
 
 async def test_a_broker_that_is_not_there_is_named_without_its_password() -> None:
