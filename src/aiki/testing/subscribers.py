@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -37,6 +38,8 @@ _RUN_LIMIT = timedelta(seconds=60)
 _WINDOW_SECONDS = 0.5
 _MOST_ASKS_IN_WINDOW = 50
 _CANCELLED_AFTER_TURNS = (*range(10), 100)
+_CLOSED_AFTER_TURNS = (*range(10), 30, 100, 300, 1_000)
+_LOOK_SECONDS = 0.01
 _executed: Counter[tuple[str, int, str]] = Counter()
 
 
@@ -67,6 +70,10 @@ class SubscriberBehaviour:
     def make(self) -> Subscriber:
         """A new subscriber, not opened yet."""
         raise NotImplementedError("say how your subscriber is made: def make(self): return Mine()")
+
+    async def open_connections(self) -> int:
+        """How many connections of your subscribers are open: override it if they have any."""
+        return 0
 
     async def test_it_asks_at_once_when_it_begins(self) -> None:
         """What became ready while no worker was there is not left until the next news."""
@@ -150,6 +157,21 @@ class SubscriberBehaviour:
         await unused.close()
         await unused.close()
 
+    async def test_it_closes_while_it_is_asked(self) -> None:
+        """A worker that stops cancels its question and closes at once: nothing is left of it."""
+        before = asyncio.all_tasks()
+        closed: list[Subscriber] = []
+        for turns, cancelled in product(_CLOSED_AFTER_TURNS, (True, False)):
+            subscriber = await _opened(self)
+            await asyncio.wait_for(subscriber.next(_ROOM), SOON_SECONDS)
+            subscriber.learn(Claims())
+            await _closed_after(turns, subscriber, cancelled)
+            # It is kept, so that nothing ends because it was forgotten.
+            closed.append(subscriber)
+        async with asyncio.timeout(SOON_SECONDS):
+            while asyncio.all_tasks() - before or await self.open_connections():  # noqa: ASYNC110 - whatever ends does not say so
+                await asyncio.sleep(_LOOK_SECONDS)
+
     async def test_a_worker_executes_every_run_once_with_it(self) -> None:
         """More runs than the worker has room for."""
         test = new_id()
@@ -227,6 +249,20 @@ async def _cancelled_after(turns: int, subscriber: Subscriber) -> None:
     waiting.cancel()
     await asyncio.wait([waiting], timeout=SOON_SECONDS)
     assert waiting.done()
+
+
+async def _closed_after(turns: int, subscriber: Subscriber, cancelled: bool) -> None:
+    """Begin to wait, let the loop turn so often, and close; the question ends without an error."""
+    waiting = asyncio.create_task(_next(subscriber))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if cancelled:
+        waiting.cancel()
+    await asyncio.wait_for(subscriber.close(), SOON_SECONDS)
+    waiting.cancel()
+    await asyncio.wait([waiting], timeout=SOON_SECONDS)
+    assert waiting.done()
+    assert waiting.cancelled() or 1 <= waiting.result().limit <= 1
 
 
 @asynccontextmanager

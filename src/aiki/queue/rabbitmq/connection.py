@@ -48,7 +48,12 @@ class Link:
 
     async def channel(self, *, confirming: bool = False) -> AbstractChannel:
         """Another channel; `confirming`: the broker says what it has taken."""
-        return await self._connection.channel(publisher_confirms=confirming)
+        try:
+            return await self._connection.channel(publisher_confirms=confirming)
+        except RuntimeError as error:
+            if not self.is_lost:
+                raise
+            raise ConnectionError("the connection was lost") from error
 
     @asynccontextmanager
     async def question(self, *, confirming: bool = False) -> AsyncGenerator[AbstractChannel]:
