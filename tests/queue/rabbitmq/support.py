@@ -96,7 +96,8 @@ async def consumer(
         dict.fromkeys(Offer(stream.queue.workflow, stream.version) for stream in streams)
     )
     shards = tuple(dict.fromkeys(stream.queue.shard for stream in streams if stream.queue.shard))
-    await opened.open(Interest("here", "default", offers, shards))
+    (namespace,) = {stream.queue.namespace for stream in streams}
+    await opened.open(Interest("here", namespace, offers, shards))
     try:
         yield opened
     finally:

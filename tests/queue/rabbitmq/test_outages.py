@@ -128,6 +128,18 @@ async def test_a_connection_that_is_cut_ends_a_waiting_read(rabbitmq: service.Ra
             assert ids(await collect(reader, 1)) == ids(sent)
 
 
+async def test_a_waiting_read_ends_when_the_heartbeat_stops(rabbitmq: service.RabbitMq) -> None:
+    stream = fresh()
+    async with Proxy.to_port(rabbitmq.port) as proxy:
+        url = f"amqp://127.0.0.1:{proxy.port}/?heartbeat_seconds=1"
+        async with consumer(url, stream, wait_ms=10_000_000) as reader:
+            read = asyncio.create_task(reader.read(1))
+            await until_it_is_read(rabbitmq.url, stream)
+            proxy.black_hole()
+            with pytest.raises(QueueUnavailable, match="lost"):
+                await asyncio.wait_for(read, LATE_SECONDS)
+
+
 async def test_a_memory_alarm_stops_publishing_in_time_and_nothing_else(
     node: service.RabbitMq,
 ) -> None:
