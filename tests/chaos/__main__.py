@@ -16,9 +16,10 @@ import pytest
 
 from tests.chaos.cell import Cell
 from tests.chaos.report import Outcome, markdown
+from tests.chaos.services import BROKERS
 
 STORES = ("sqlite", "postgresql", "mysql")
-QUEUES = ("polling", "adaptive", "redis", "rabbitmq")
+QUEUES = ("polling", "adaptive", *BROKERS)
 
 
 def main(arguments: list[str]) -> int:

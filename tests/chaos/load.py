@@ -14,32 +14,59 @@ import aiki
 from aiki.errors import AikiError, ServiceError
 from aiki.model.run import TERMINAL
 from aiki.operations.runs import RunQuery
+from tests.chaos.expectation import Expectation
 from tests.chaos.report import Stuck
-from tests.chaos.trees import Node, counted, draw, go, tree, waits
+from tests.chaos.trees import Node, counted, draw, draw_line, go, possible, steps, tree, waits
 
 R = TypeVar("R")
 PAUSE_SECONDS = (0.02, 0.28)
 """Between two starts."""
+LINES = 0.3
+"""Share of what is started that is a line of runs without children, some of a shard."""
 _DESCRIBE_SECONDS = 20
 _PULSE_SECONDS = 0.05
 
 
 class Planned(NamedTuple):
-    """A tree that is to be started at so many seconds."""
+    """A tree or a line that is to be started at so many seconds."""
 
     at: float
     node: Node
 
+    @property
+    def runs(self) -> tuple[Node, ...]:
+        """What is started: one after the other, as a line has an order."""
+        return self.node.parts if self.node.kind == "line" else (self.node,)
+
 
 def plan(seed: int, seconds: float) -> list[Planned]:
-    """Trees over so many seconds: a function of the seed alone."""
+    """Trees and lines over so many seconds: a function of the seed alone."""
     random = Random(f"trees {seed}")
     found: list[Planned] = []
     at = 0.0
     while at < seconds:
-        found.append(Planned(at, draw(random, str(len(found)))))
+        drawn = draw_line if random.random() < LINES else draw
+        found.append(Planned(at, drawn(random, str(len(found)))))
         at += random.uniform(*PAUSE_SECONDS)
     return found
+
+
+def expectation(planned: Sequence[Planned]) -> Expectation:
+    """What the ledger must show of these."""
+    nodes = [each.node for each in planned]
+    lines = [[frozenset(counted(run)) for run in each.runs] for each in planned]
+    return Expectation(
+        certain=frozenset(id for node in nodes for id in counted(node)),
+        possible=frozenset(id for node in nodes for id in possible(node)),
+        shards={
+            id: run.shard
+            for each in planned
+            for run in each.runs
+            if run.shard
+            for id in counted(run)
+        },
+        lines=[line for line in lines if len(line) > 1],
+    )
 
 
 class Load:
@@ -62,13 +89,24 @@ class Load:
         """Start all, each at its time or as soon as a server answers, and send their events."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as starting:
-            for at, node in planned:
-                await asyncio.sleep(max(0.0, began + at - time.monotonic()))
-                starting.create_task(self._start_one(node))
+            for each in planned:
+                await asyncio.sleep(max(0.0, began + each.at - time.monotonic()))
+                starting.create_task(self._start_all(each))
 
-    async def _start_one(self, node: Node) -> None:
+    async def _start_all(self, planned: Planned) -> None:
+        for node in planned.runs:
+            await self._start_one(
+                node, ordering_key=planned.node.id if len(planned.runs) > 1 else None
+            )
+
+    async def _start_one(self, node: Node, ordering_key: str | None) -> None:
         # Under a name of its own, so that a start whose answer was lost is not made twice.
-        named = tree.options(reference_id=node.id, on_conflict="return_existing")
+        named = (steps if node.kind == "steps" else tree).options(
+            reference_id=node.id,
+            on_conflict="return_existing",
+            shard=node.shard,
+            ordering_key=ordering_key,
+        )
         handle = await _insist(partial(named.enqueue, self._client, node))
         self._wanted[handle.id] = sum(1 for _ in counted(node))
         self._following[handle.id] = asyncio.create_task(_insist(handle.result))

@@ -60,13 +60,13 @@ class Nemesis:
         self,
         servers: Sequence[Process],
         workers: Sequence[Process],
-        broker: SupervisedBroker | None,
+        brokers: Sequence[SupervisedBroker],
         database: str,
         lease_ms: int,
     ) -> None:
         self._servers = servers
         self._workers = workers
-        self._broker = broker
+        self._brokers = brokers
         self._broker_lock = asyncio.Lock()
         self._database = database
         self._lease_ms = lease_ms
@@ -101,15 +101,13 @@ class Nemesis:
             case kind if kind == END_SESSIONS:
                 return end_sessions(self._database)
             case kind:
-                return self._harm_broker(kind, seconds)
+                return self._harm(self._brokers[fault.number % len(self._brokers)], kind, seconds)
 
     def _victim(self, fault: Fault) -> Process:
         parts = self._servers if fault.kind in (KILL_SERVER, FREEZE_SERVER) else self._workers
         return parts[fault.number % len(parts)]
 
-    async def _harm_broker(self, kind: str, seconds: float) -> None:
-        broker = self._broker
-        assert broker is not None, f"{kind}: there is no broker"
+    async def _harm(self, broker: SupervisedBroker, kind: str, seconds: float) -> None:
         async with self._broker_lock:
             if kind == FREEZE_BROKER:
                 broker.freeze()

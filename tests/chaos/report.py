@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from aiki.model.run import TERMINAL
+from tests.chaos.expectation import Execution, Expectation
 
 
 class Stuck(NamedTuple):
@@ -25,14 +26,6 @@ class Stuck(NamedTuple):
         return f"run {self.run_id} {what}, last transition {self.last}{why}"
 
 
-class Execution(NamedTuple):
-    """A line of the ledger."""
-
-    counter: str
-    key: str
-    """The idempotency key under which it was raised."""
-
-
 class Outcome(NamedTuple):
     """All that was seen of one pair of store and queue."""
 
@@ -44,8 +37,7 @@ class Outcome(NamedTuple):
     recovered: int
     """Runs that were taken from a worker that had died, or seemed to have."""
     executions: Sequence[Execution]
-    expected: frozenset[str]
-    """The counters that must be raised under one key each."""
+    expected: Expectation
     answers: Mapping[str, tuple[int, int]]
     """What runs answered, and what they should have, where these differ."""
     stuck: Sequence[Stuck]
@@ -62,17 +54,12 @@ class Outcome(NamedTuple):
     @property
     def repeated(self) -> int:
         """Executions beyond the first of their key."""
-        return len(self.executions) - len(set(self.executions))
-
-    @property
-    def counters(self) -> Counter[str]:
-        """How often each was raised, by keys."""
-        return Counter(counter for counter, _ in set(self.executions))
+        return len(self.executions) - len({(each.counter, each.key) for each in self.executions})
 
     def objections(self) -> list[str]:
         """What is wrong; nothing, if the cell passes."""
         found = [str(each) for each in self.stuck]
-        found += self._wrong_counters()
+        found += self.expected.objections(self.executions)
         found += [
             f"run {run_id} answered {got} instead of {wanted}"
             for run_id, (got, wanted) in sorted(self.answers.items())
@@ -81,17 +68,6 @@ class Outcome(NamedTuple):
         found += self.failures
         if self.left:
             found.append(f"the broker keeps {self.left} messages")
-        return found
-
-    def _wrong_counters(self) -> list[str]:
-        raised = self.counters
-        found = [f"counter {id} was never raised" for id in sorted(self.expected - raised.keys())]
-        found += [f"counter {id} is nobody's" for id in sorted(raised.keys() - self.expected)]
-        found += [
-            f"counter {id} was raised under {count} keys"
-            for id, count in sorted(raised.items())
-            if count > 1
-        ]
         return found
 
     def line(self) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 
@@ -17,7 +18,7 @@ from tests.queue.brokers import Broker, _children
 from tests.services import mysql, postgres, rabbitmq, redis
 from tests.services.server import private, server_pid
 
-BROKERS = ("redis", "rabbitmq")
+BROKERS = ("redis", "redis-cluster", "rabbitmq")
 _BACK_SECONDS = 60
 
 
@@ -44,13 +45,38 @@ class SupervisedBroker(Broker):
             time.sleep(0.1)
 
 
+class Brokers(NamedTuple):
+    """What announces runs in a cell: one broker, or several that are one together."""
+
+    url: str
+    members: tuple[SupervisedBroker, ...]
+
+
 @contextmanager
-def supervised_broker(kind: str) -> Iterator[SupervisedBroker]:
-    """A broker for one cell alone."""
-    service = redis.service() if kind == "redis" else rabbitmq.service()
-    with private(_supervised(service, "TERM")) as data:
-        server = redis.RedisServer(data) if kind == "redis" else rabbitmq.RabbitMq(data)
-        yield SupervisedBroker(kind, server, server.url)
+def supervised_brokers(kind: str) -> Iterator[Brokers]:
+    """Brokers for one cell alone."""
+    if kind == "redis-cluster":
+        with ExitStack() as stack:
+            nodes = [
+                redis.RedisServer(stack.enter_context(_supervised_redis(redis.CLUSTER)))
+                for _ in range(redis.CLUSTER_NODES)
+            ]
+            cluster = redis.RedisCluster(tuple(nodes))
+            cluster.form()
+            members = tuple(SupervisedBroker("redis", node, node.url) for node in nodes)
+            yield Brokers(cluster.url, members)
+    elif kind == "redis":
+        with _supervised_redis("") as data:
+            server = redis.RedisServer(data)
+            yield Brokers(server.url, (SupervisedBroker(kind, server, server.url),))
+    else:
+        with private(_supervised(rabbitmq.service(), "TERM")) as data:
+            node = rabbitmq.RabbitMq(data)
+            yield Brokers(node.url, (SupervisedBroker(kind, node, node.url),))
+
+
+def _supervised_redis(settings: str) -> AbstractContextManager[Path]:
+    return private(_supervised(redis.service(settings), "TERM"))
 
 
 @contextmanager
@@ -93,12 +119,10 @@ async def _end_mysql_sessions(url: str) -> None:
             await mysql.execute(url, f"KILL CONNECTION {session}")
 
 
-async def messages_left(broker: Broker | None, seconds: float) -> int:
-    """What the broker still keeps after so long: sweeping and settling take their time."""
-    if broker is None:
-        return 0
+async def messages_left(brokers: Sequence[Broker], seconds: float) -> int:
+    """What they still keep after so long: sweeping and settling take their time."""
     deadline = time.monotonic() + seconds
-    while left := await asyncio.to_thread(broker.messages):
+    while left := await asyncio.to_thread(lambda: sum(each.messages() for each in brokers)):
         if time.monotonic() > deadline:
             break
         await asyncio.sleep(0.2)

@@ -42,6 +42,11 @@ class Proxy:
         """A proxy to a TCP port."""
         return cls(lambda: asyncio.open_connection(host, port))
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._clients)
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]

@@ -126,9 +126,9 @@ def redis() -> RedisServer:
 
 # Several servers together
 
-_CLUSTER_NODES = 3
+CLUSTER_NODES = 3
 _SLOTS = 16_384
-_CLUSTER = """\
+CLUSTER = """\
 cluster-enabled yes
 cluster-config-file nodes.conf
 cluster-port {bus_port}
@@ -145,6 +145,17 @@ class RedisCluster(NamedTuple):
     @property
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def form(self) -> None:
+        """Share the slots evenly, and return when all servers know it."""
+        share = _SLOTS // len(self.nodes)
+        for place, node in enumerate(self.nodes):
+            last = _SLOTS - 1 if place == len(self.nodes) - 1 else (place + 1) * share - 1
+            client, first = node.client(), self.nodes[0]
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", place * share, last)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.bus_port)
+        until(lambda: all(_is_whole(node) for node in self.nodes), "the cluster does not form")
 
     def node_of(self, key: str) -> RedisServer:
         """The master that has this key now."""
@@ -175,25 +186,18 @@ def private_cluster(settings: str = "", program: Path | None = None) -> Iterator
     """Three masters that know one another."""
     with ExitStack() as stack:
         nodes = [
-            stack.enter_context(private_server(_CLUSTER + settings, program))
-            for _ in range(_CLUSTER_NODES)
+            stack.enter_context(private_server(CLUSTER + settings, program))
+            for _ in range(CLUSTER_NODES)
         ]
-        share = _SLOTS // _CLUSTER_NODES
-        for place, node in enumerate(nodes):
-            last = _SLOTS - 1 if place == _CLUSTER_NODES - 1 else (place + 1) * share - 1
-            client = node.client()
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", place * share, last)
-            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
-            client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, nodes[0].bus_port)
         cluster = RedisCluster(tuple(nodes))
-        until(lambda: all(_is_whole(node) for node in nodes), "the cluster does not form")
+        cluster.form()
         yield cluster
 
 
 def _is_whole(node: RedisServer) -> bool:
     client = node.client()
     state = client.execute_command("CLUSTER INFO")["cluster_state"]
-    return state == "ok" and len(client.execute_command("CLUSTER SLOTS")) == _CLUSTER_NODES
+    return state == "ok" and len(client.execute_command("CLUSTER SLOTS")) == CLUSTER_NODES
 
 
 def _node_id(node: RedisServer) -> str:

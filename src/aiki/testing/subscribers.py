@@ -37,6 +37,8 @@ _RUN_LIMIT = timedelta(seconds=60)
 _WINDOW_SECONDS = 0.5
 _MOST_ASKS_IN_WINDOW = 50
 _CANCELLED_AFTER_TURNS = (*range(10), 100)
+_CLOSED_AFTER_TURNS = (*range(10), 30, 100, 300, 1_000)
+_LOOK_SECONDS = 0.01
 _executed: Counter[tuple[str, int, str]] = Counter()
 
 
@@ -67,6 +69,10 @@ class SubscriberBehaviour:
     def make(self) -> Subscriber:
         """A new subscriber, not opened yet."""
         raise NotImplementedError("say how your subscriber is made: def make(self): return Mine()")
+
+    async def open_connections(self) -> int:
+        """How many connections of your subscribers are open: override it if they have any."""
+        return 0
 
     async def test_it_asks_at_once_when_it_begins(self) -> None:
         """What became ready while no worker was there is not left until the next news."""
@@ -150,6 +156,23 @@ class SubscriberBehaviour:
         await unused.close()
         await unused.close()
 
+    async def test_it_closes_while_it_is_asked(self) -> None:
+        """A worker that stops cancels `next` and closes, whatever is under way: nothing is left."""
+        before = asyncio.all_tasks()
+        closed: list[Subscriber] = []
+        for turns in _CLOSED_AFTER_TURNS:
+            subscriber = await _opened(self)
+            await asyncio.wait_for(subscriber.next(_ROOM), SOON_SECONDS)
+            subscriber.learn(Claims())
+            await _closed_after(turns, subscriber)
+            # It is kept, so that nothing ends because it was forgotten.
+            closed.append(subscriber)
+        async with asyncio.timeout(SOON_SECONDS):
+            left = True
+            while left:
+                await asyncio.sleep(_LOOK_SECONDS)
+                left = bool(asyncio.all_tasks() - before) or await self.open_connections() > 0
+
     async def test_a_worker_executes_every_run_once_with_it(self) -> None:
         """More runs than the worker has room for."""
         test = new_id()
@@ -227,6 +250,18 @@ async def _cancelled_after(turns: int, subscriber: Subscriber) -> None:
     waiting.cancel()
     await asyncio.wait([waiting], timeout=SOON_SECONDS)
     assert waiting.done()
+
+
+async def _closed_after(turns: int, subscriber: Subscriber) -> None:
+    """Begin to wait, let the loop turn so often, cancel and close without waiting for the end."""
+    waiting = asyncio.create_task(_next(subscriber))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait_for(subscriber.close(), SOON_SECONDS)
+    await asyncio.wait([waiting], timeout=SOON_SECONDS)
+    assert waiting.done()
+    assert waiting.cancelled() or waiting.result().limit == 1
 
 
 @asynccontextmanager

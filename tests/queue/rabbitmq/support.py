@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import aiormq
 from aiormq.exceptions import ChannelNotFoundEntity
 
+from aiki.clock import SYSTEM, Clock
 from aiki.ids import new_id
 from aiki.operations.work import Offer
 from aiki.queue.consumer import Delivery
@@ -18,6 +19,7 @@ from aiki.queue.rabbitmq.consumer import RabbitConsumer
 from aiki.queue.rabbitmq.publisher import RabbitPublisher
 from aiki.queue.rabbitmq.stream import Stream
 from aiki.queue.subscriber import Interest
+from tests.services import rabbitmq as service
 
 if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
@@ -41,6 +43,36 @@ def ids(found: Iterable[Delivery | Message]) -> list[str]:
     return [each.message.run_id if isinstance(each, Delivery) else each.run_id for each in found]
 
 
+class HandClock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def wall(self) -> int:
+        return int(self.seconds * 1000)
+
+
+async def control(node: service.RabbitMq, *words: str) -> str:
+    """What `rabbitmqctl` prints for this command."""
+    return await asyncio.to_thread(node.control, *words)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Return when it is."""
+    async with asyncio.timeout(LATE_SECONDS):
+        while not true():  # noqa: ASYNC110 - what is asked announces nothing
+            await asyncio.sleep(0.01)
+
+
+async def delete(url: str, stream: Stream) -> None:
+    async with raw(url) as channel:
+        await channel.queue_delete(stream.name)
+
+
 @asynccontextmanager
 async def publisher(url: str, timeout_ms: int = 10_000) -> AsyncIterator[RabbitPublisher]:
     opened = RabbitPublisher(url, timeout_ms=timeout_ms)
@@ -53,14 +85,19 @@ async def publisher(url: str, timeout_ms: int = 10_000) -> AsyncIterator[RabbitP
 
 @asynccontextmanager
 async def consumer(
-    url: str, *streams: Stream, wait_ms: int = 20_000, timeout_ms: int = 10_000
+    url: str,
+    *streams: Stream,
+    wait_ms: int = 20_000,
+    timeout_ms: int = 10_000,
+    clock: Clock = SYSTEM,
 ) -> AsyncIterator[RabbitConsumer]:
-    opened = RabbitConsumer(url, wait_ms=wait_ms, timeout_ms=timeout_ms)
+    opened = RabbitConsumer(url, wait_ms=wait_ms, timeout_ms=timeout_ms, clock=clock)
     offers = tuple(
         dict.fromkeys(Offer(stream.queue.workflow, stream.version) for stream in streams)
     )
     shards = tuple(dict.fromkeys(stream.queue.shard for stream in streams if stream.queue.shard))
-    await opened.open(Interest("here", "default", offers, shards))
+    (namespace,) = {stream.queue.namespace for stream in streams}
+    await opened.open(Interest("here", namespace, offers, shards))
     try:
         yield opened
     finally:

@@ -8,7 +8,7 @@ import pytest
 
 from aiki.queue.message import Message, Queue
 from aiki.queue.rabbitmq.consumer import RabbitConsumer
-from aiki.queue.rabbitmq.stream import DEAD, DELIVERY_LIMIT, Stream, encode
+from aiki.queue.rabbitmq.stream import Stream
 from tests.queue.rabbitmq.support import (
     MOMENT_MS,
     collect,
@@ -17,7 +17,6 @@ from tests.queue.rabbitmq.support import (
     ids,
     messages,
     publisher,
-    raw,
     send_raw,
     until_it_is_read,
     waiting,
@@ -119,21 +118,6 @@ async def test_a_consumer_that_closes_leaves_what_it_holds(url: str) -> None:
         assert (await reader.read(2)).deliveries
     async with consumer(url, stream) as reader:
         assert len(await collect(reader, 3)) == 3
-
-
-async def test_what_nobody_settles_ends_among_the_dead(url: str) -> None:
-    stream = fresh()
-    (sent,) = messages(stream, 1)
-    async with publisher(url) as sender:
-        await sender.publish([sent])
-    for _ in range(DELIVERY_LIMIT + 1):
-        async with consumer(url, stream) as reader:
-            assert ids((await reader.read(1)).deliveries) == [sent.run_id]
-    async with raw(url) as channel, asyncio.timeout(20):
-        dead = b""
-        while dead != encode(sent):
-            dead = (await channel.basic_get(DEAD, no_ack=True)).body
-    assert await waiting(url, stream) == 0
 
 
 async def test_what_is_no_message_is_refused_and_kept_until_it_is_dismissed(url: str) -> None:

@@ -16,6 +16,7 @@ from tests.queue.rabbitmq.support import (
     LATE_SECONDS,
     collect,
     consumer,
+    control,
     fresh,
     ids,
     messages,
@@ -56,10 +57,6 @@ async def until_it_works(call: Callable[[], Awaitable[object]]) -> None:
                 return
             except QueueUnavailable:
                 continue
-
-
-async def control(node: service.RabbitMq, *words: str) -> None:
-    await asyncio.to_thread(node.control, *words)
 
 
 async def test_a_broker_that_is_not_there_is_named_without_its_password() -> None:
@@ -129,6 +126,18 @@ async def test_a_connection_that_is_cut_ends_a_waiting_read(rabbitmq: service.Ra
             sent = messages(stream, 1)
             await sender.publish(sent)
             assert ids(await collect(reader, 1)) == ids(sent)
+
+
+async def test_a_waiting_read_ends_when_the_heartbeat_stops(rabbitmq: service.RabbitMq) -> None:
+    stream = fresh()
+    async with Proxy.to_port(rabbitmq.port) as proxy:
+        url = f"amqp://127.0.0.1:{proxy.port}/?heartbeat_seconds=1"
+        async with consumer(url, stream, wait_ms=10_000_000) as reader:
+            read = asyncio.create_task(reader.read(1))
+            await until_it_is_read(rabbitmq.url, stream)
+            proxy.black_hole()
+            with pytest.raises(QueueUnavailable, match="lost"):
+                await asyncio.wait_for(read, LATE_SECONDS)
 
 
 async def test_a_memory_alarm_stops_publishing_in_time_and_nothing_else(

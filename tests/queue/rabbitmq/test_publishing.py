@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from aiki.queue.publisher import Published
-from aiki.queue.rabbitmq.stream import Stream
-from tests.queue.rabbitmq.support import collect, consumer, fresh, ids, messages, publisher, raw
+from tests.queue.rabbitmq.support import (
+    collect,
+    consumer,
+    delete,
+    fresh,
+    ids,
+    messages,
+    publisher,
+    raw,
+)
 from tests.services import rabbitmq as service
 
 rabbitmq = service.rabbitmq
@@ -15,11 +23,6 @@ rabbitmq = service.rabbitmq
 @pytest.fixture
 def url(rabbitmq: service.RabbitMq) -> str:
     return rabbitmq.url
-
-
-async def delete(url: str, stream: Stream) -> None:
-    async with raw(url) as channel:
-        await channel.queue_delete(stream.name)
 
 
 async def test_a_queue_that_was_deleted_is_made_again(url: str) -> None:

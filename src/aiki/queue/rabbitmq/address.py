@@ -30,7 +30,7 @@ class Address(NamedTuple):
     ssl_ca: str | None = None
     """File with the certificate of whoever signed the broker's."""
     heartbeat_seconds: int = _HEARTBEAT_SECONDS
-    """How often both sides say that they are there; one that says nothing three times is gone."""
+    """How long either side is quiet at most: the other takes it for gone after three times that."""
 
     @classmethod
     def parse(cls, url: str) -> Address:

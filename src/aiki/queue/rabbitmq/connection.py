@@ -21,38 +21,60 @@ if TYPE_CHECKING:
 
 _FAREWELL_SECONDS = 1.0
 """How long a broker has to answer a goodbye."""
-_FAILURES = (AMQPError, ChannelInvalidStateError, OSError, EOFError, TimeoutError)
+_PATIENCE = 0.75
+"""Share of a call's time after which the silence of one queue is laid to it, or to the broker."""
+_ALWAYS_THERE = "amq.direct"
+"""An exchange that every broker has."""
+FAILURES = (AMQPError, ChannelInvalidStateError, OSError, EOFError, TimeoutError)
+"""What the client library raises where a broker refuses, is lost, or does not answer."""
 
 
 class Link:
-    """One connection with its one channel; what was delivered over it is void after it."""
+    """One connection; what was delivered over its channels is void after it.
+
+    The broker closes the channel on which it refuses something, with all that goes on over it: what
+    may be refused is asked on a channel of its own.
+    """
 
     def __init__(self, address: Address, name: str, ssl_context: SSLContext | None) -> None:
         self._transport = _Transport(ssl_context)
         self._connection: AbstractConnection = aiormq.Connection(
             address.client_url(name), transport_factory=self._transport
         )
-        self._channel: AbstractChannel | None = None
 
     async def open(self) -> None:
         """Connect; whatever this raises, `abandon` has to follow."""
         await self._connection.connect()
-        self._channel = await self._connection.channel()
 
-    @property
-    def channel(self) -> AbstractChannel:
-        """Of a link that was opened."""
-        assert self._channel is not None
-        return self._channel
+    async def channel(self, *, confirming: bool = False) -> AbstractChannel:
+        """Another channel; `confirming`: the broker says what it has taken."""
+        try:
+            return await self._connection.channel(publisher_confirms=confirming)
+        except RuntimeError as error:
+            if not self.is_lost:
+                raise
+            raise ConnectionError("the connection was lost") from error
+
+    @asynccontextmanager
+    async def question(self, *, confirming: bool = False) -> AsyncGenerator[AbstractChannel]:
+        """A channel for what may be refused, closed at the end."""
+        channel = await self.channel(confirming=confirming)
+        yield channel
+        await channel.close()
+
+    async def ping(self) -> None:
+        """Return when the broker answers."""
+        async with self.question() as channel:
+            await channel.exchange_declare(_ALWAYS_THERE, passive=True)
 
     @property
     def is_lost(self) -> bool:
         """Whether nothing can be sent over it any more."""
-        return self.channel.is_closed or self._connection.is_closed
+        return self._connection.is_closed
 
     async def lost(self) -> None:
         """Return when it is lost."""
-        closing: asyncio.Future[Any] = self.channel.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        closing: asyncio.Future[Any] = self._connection.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         try:
             await asyncio.wait([closing])
         finally:
@@ -64,7 +86,7 @@ class Link:
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await self._connection.close()
-        except _FAILURES:
+        except FAILURES:
             await self.abandon()
 
     async def abandon(self) -> None:
@@ -74,15 +96,18 @@ class Link:
 
 
 class Links:
-    """At most one link at a time, opened by the first call that needs it."""
+    """At most one link at a time, opened by the first call that needs it, and none once closed."""
 
     def __init__(self, address: Address, *, name: str, timeout_ms: int) -> None:
         self.address = address
         self._name = name
         self._ssl_context = address.ssl_context()
         self._timeout_seconds = timeout_ms / 1000
+        self.patience_seconds = _PATIENCE * self._timeout_seconds
         self._link: Link | None = None
+        self._fresh: Link | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
@@ -103,9 +128,15 @@ class Links:
             async with asyncio.timeout(self._timeout_seconds):
                 link = await self._opened()
                 yield link
-        except _FAILURES as error:
+        except FAILURES as error:
             self._drop(link)
             raise self.unavailable(self._describe(error)) from error
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            # The library has no better word for what a closed connection cuts off.
+            self._drop(link)
+            raise self.unavailable("the connection was lost") from error
         except asyncio.CancelledError as error:
             # A call that is cut off in the middle leaves its channel unusable.
             self._drop(link)
@@ -125,8 +156,12 @@ class Links:
         return QueueUnavailable(f"{self.address.label} cannot be used: {reason}")
 
     async def close(self) -> None:
-        """End the link in order."""
-        link, self._link = self._link, None
+        """End the link in order; an opening that is under way comes to nothing."""
+        self._closed = True
+        if self._fresh is not None:
+            self._end(self._fresh)
+        async with self._opening:
+            link, self._link = self._link, None
         if link is not None:
             await link.leave()
         await asyncio.gather(*self._endings, return_exceptions=True)
@@ -134,15 +169,26 @@ class Links:
     async def _opened(self) -> Link:
         async with self._opening:
             if self.current is None:
-                link = Link(self.address, self._name, self._ssl_context)
-                try:
-                    await link.open()
-                except BaseException:
-                    self._end(link)
-                    raise
-                self._link = link
+                self._link = await self._open()
             assert self._link is not None
             return self._link
+
+    async def _open(self) -> Link:
+        self._refuse_if_closed()
+        link = self._fresh = Link(self.address, self._name, self._ssl_context)
+        try:
+            await link.open()
+            self._refuse_if_closed()
+        except BaseException:
+            self._end(link)
+            raise
+        finally:
+            self._fresh = None
+        return link
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise self.unavailable("it was closed here")
 
     def _drop(self, link: Link | None) -> None:
         if link is not None and link is self._link:

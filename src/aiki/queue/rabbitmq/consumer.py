@@ -8,30 +8,35 @@ from collections.abc import Coroutine, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiormq import spec
-
+from aiki.clock import SYSTEM, Clock
 from aiki.errors import QueueUnavailable
 from aiki.operations.work import RefusedMessage
 from aiki.queue.consumer import Batch, Delivery
 from aiki.queue.message import MalformedMessage, Queue
 from aiki.queue.pacing import divide
 from aiki.queue.rabbitmq.address import Address
-from aiki.queue.rabbitmq.connection import Link, Links
-from aiki.queue.rabbitmq.stream import Stream, declare, declare_dead, decode
+from aiki.queue.rabbitmq.connection import FAILURES, Link, Links
+from aiki.queue.rabbitmq.source import Source
+from aiki.queue.rabbitmq.stream import Stream, decode
 from aiki.queue.subscriber import Interest
 
 if TYPE_CHECKING:
-    from aiormq.abc import DeliveredMessage
+    from aiormq.abc import AbstractChannel, DeliveredMessage
 
 _SHOWN = 500
 """Characters of what is no message, for people."""
 
 
 class _Tag(NamedTuple):
-    """The broker's handle of a delivery: a number that is void without its link."""
+    """The broker's handle of a delivery: a number that is void without its channel."""
 
-    link: Link
+    source: Source
+    channel: AbstractChannel
     number: int
+
+    @property
+    def is_void(self) -> bool:
+        return self.source.channel is not self.channel
 
 
 class _Arrival(NamedTuple):
@@ -43,7 +48,7 @@ class _Arrival(NamedTuple):
 
 
 class RabbitConsumer:
-    """Reads the quorum queues of a worker's workflows over one channel.
+    """Reads the queues of a worker's workflows, and leaves out those that fail.
 
     The broker sends only while a read waits, and no more than the read may take; so a worker that
     has no room keeps no messages from others. A message is acknowledged once its run is granted:
@@ -57,23 +62,27 @@ class RabbitConsumer:
         prefetch: int | None = None,
         timeout_ms: int = 5_000,
         wait_ms: int = 5_000,
+        clock: Clock = SYSTEM,
     ) -> None:
         self._prefetch = prefetch
         self._links = Links(Address.parse(url), name="aiki consumer", timeout_ms=timeout_ms)
         self._wait_seconds = wait_ms / 1000
-        self._streams: deque[Stream] = deque()
+        self._clock = clock
+        self._sources: deque[Source] = deque()
         self._prepared: Link | None = None
-        self._consuming: list[str] = []
         self._arrived: deque[_Arrival] = deque()
         self._some_arrived = asyncio.Event()
         self._unsettled: set[_Tag] = set()
         self._refused: dict[tuple[str, str], list[_Tag]] = {}
 
     async def open(self, interest: Interest) -> None:
-        self._streams = deque(
+        streams = (
             Stream(Queue(interest.namespace, offer.workflow, shard), offer.version)
             for offer in interest.offers
             for shard in interest.shards or ("",)
+        )
+        self._sources = deque(
+            Source(stream, self._clock, self._arrive, self._some_arrived.set) for stream in streams
         )
 
     async def read(self, capacity: int) -> Batch:
@@ -104,11 +113,11 @@ class RabbitConsumer:
         """Nothing is needed: what is executed was acknowledged when it was granted."""
 
     async def close(self) -> None:
-        link = self._links.current
-        if link is not None and self._unsettled:
+        self._forget_void()
+        if self._unsettled:
             try:
                 async with self._links.in_time():
-                    await self._return(link, [tag for tag in self._unsettled if tag.link is link])
+                    await self._return(list(self._unsettled))
             except QueueUnavailable:
                 # The broker takes back what was delivered over a connection that ended.
                 pass
@@ -119,50 +128,65 @@ class RabbitConsumer:
     async def _begin(self, capacity: int) -> None:
         """Let the broker send so many."""
         async with self._links.in_time() as link:
-            await self._prepare(link)
-            if capacity < len(self._streams):
+            if link is not self._prepared:
+                self._forget_void()
+                self._prepared = link
+            await self._open(link)
+            if capacity < len(self._sources):
                 await self._fetch(link, capacity)
             if not self._arrived:
                 await self._consume(link, capacity)
 
-    async def _prepare(self, link: Link) -> None:
-        if link is not self._prepared:
-            self._forget_void()
-            await declare_dead(link.channel)
-            for stream in self._streams:
-                await declare(link.channel, stream)
-            self._prepared = link
+    async def _open(self, link: Link) -> None:
+        """Find the queues that are not read yet, as far as it is their turn to be tried."""
+        closed = [source for source in self._sources if not source.is_open]
+        due = [source for source in closed if source.condition.allows()]
+        await self._each(link, [(source, source.open(link)) for source in due])
+        failures = [source.condition.failure for source in self._sources]
+        if failures and all(failures):
+            raise self._links.unavailable(f"no queue works: {failures[0]}")
+
+    async def _each(
+        self, link: Link, work: Sequence[tuple[Source, Coroutine[Any, Any, None]]]
+    ) -> None:
+        """Do this at each of these queues; one that fails although the broker answers is left."""
+        answers = await asyncio.gather(
+            *(_patiently(each, self._links.patience_seconds) for _, each in work),
+            return_exceptions=True,
+        )
+        failed: list[tuple[Source, BaseException]] = []
+        for (source, _), answer in zip(work, answers, strict=True):
+            if isinstance(answer, FAILURES):
+                failed.append((source, answer))
+            elif isinstance(answer, BaseException):
+                raise answer
+        if failed:
+            await link.ping()
+        for source, error in failed:
+            source.leave()
+            source.condition.failed(error)
 
     async def _fetch(self, link: Link, capacity: int) -> None:
         """Look into each queue, beginning where the last look found enough."""
-        for _ in range(len(self._streams)):
-            stream = self._streams[0]
-            self._streams.rotate(-1)
-            found = await link.channel.basic_get(stream.name)
-            if isinstance(found.delivery, spec.Basic.GetOk):
-                self._arrive(stream, link, found)
-            if len(self._arrived) == capacity:
-                return
+        unseen = len(self._sources)
+        while unseen and len(self._arrived) < capacity:
+            some = [
+                self._sources[place] for place in range(min(unseen, capacity - len(self._arrived)))
+            ]
+            self._sources.rotate(-len(some))
+            unseen -= len(some)
+            await self._each(link, [(each, each.fetch()) for each in some if each.is_open])
 
     async def _consume(self, link: Link, capacity: int) -> None:
         # Where there is less room than queues each may send one; what is too much is given back.
-        shares = divide(max(capacity, len(self._streams)), list(self._streams))
-        prefetch = 0
-        for stream, share in shares:
-            if share != prefetch:
-                await link.channel.basic_qos(prefetch_count=share)
-                prefetch = share
+        sources = [source for source in self._sources if source.is_open]
+        shares = divide(max(capacity, len(sources)), sources)
+        await self._each(link, [(source, source.begin(share)) for source, share in shares])
 
-            async def arrive(content: DeliveredMessage, stream: Stream = stream) -> None:
-                self._arrive(stream, link, content)
-
-            answer = await link.channel.basic_consume(stream.name, arrive)
-            self._consuming.append(answer.consumer_tag or "")
-
-    def _arrive(self, stream: Stream, link: Link, content: DeliveredMessage) -> None:
-        tag = _Tag(link, content.delivery_tag or 0)
+    def _arrive(self, source: Source, content: DeliveredMessage) -> None:
+        tag = _Tag(source, content.channel, content.delivery_tag or 0)
         self._unsettled.add(tag)
-        self._arrived.append(_Arrival(stream, tag, content))
+        self._arrived.append(_Arrival(source.stream, tag, content))
         self._some_arrived.set()
 
     async def _wait(self) -> None:
@@ -171,13 +195,17 @@ class RabbitConsumer:
         if link is None or self._arrived:
             return
         self._some_arrived.clear()
+        # A queue that was left out is tried again when its time has come.
+        pauses = [each.condition.pause_seconds for each in self._sources if not each.is_open]
         waiting = [
             asyncio.ensure_future(self._some_arrived.wait()),
             asyncio.ensure_future(link.lost()),
         ]
         try:
             await asyncio.wait(
-                waiting, timeout=self._wait_seconds, return_when=asyncio.FIRST_COMPLETED
+                waiting,
+                timeout=min([self._wait_seconds, *pauses]),
+                return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
             for each in waiting:
@@ -185,16 +213,17 @@ class RabbitConsumer:
 
     async def _end(self, capacity: int) -> None:
         """Let the broker send no more. A link over which that fails is lost."""
-        consuming, self._consuming = self._consuming, []
         link = self._links.current
-        if link is None or not consuming:
+        read = [source for source in self._sources if source.is_read]
+        if link is None or not read:
             return
         try:
             async with self._links.in_time():
-                for consumer_tag in consuming:
-                    await link.channel.basic_cancel(consumer_tag)
-                surplus = [self._arrived.pop().tag for _ in range(len(self._arrived) - capacity)]
-                await self._return(link, surplus)
+                await self._each(link, [(source, source.end()) for source in read])
+                self._forget_void()
+                await self._return(
+                    [self._arrived.pop().tag for _ in range(len(self._arrived) - capacity)]
+                )
         except QueueUnavailable:
             self._forget_void()
 
@@ -222,33 +251,39 @@ class RabbitConsumer:
     # Settling
 
     async def _acknowledge(self, tags: Sequence[_Tag]) -> None:
-        """Settle those that are not settled; those of a link that was lost are void."""
+        """Settle those that are not settled; those of a channel that was lost are void."""
         self._forget_void()
-        link = self._links.current
         tags = [tag for tag in dict.fromkeys(tags) if tag in self._unsettled]
-        if link is None or not tags:
+        if not tags:
             return
         async with self._links.in_time():
             for tag in tags:
-                await link.channel.basic_ack(tag.number, wait=tag is tags[-1])
+                if not tag.is_void:
+                    await tag.channel.basic_ack(tag.number, wait=tag is tags[-1])
                 self._unsettled.discard(tag)
 
-    async def _return(self, link: Link, tags: Sequence[_Tag]) -> None:
+    async def _return(self, tags: Sequence[_Tag]) -> None:
         """Leave these to others."""
         for tag in tags:
-            await link.channel.basic_nack(tag.number, requeue=True, wait=tag is tags[-1])
+            if not tag.is_void:
+                await tag.channel.basic_nack(tag.number, requeue=True, wait=tag is tags[-1])
             self._unsettled.discard(tag)
 
     def _forget_void(self) -> None:
-        """The broker has taken back what was delivered over a link that is lost."""
-        link = self._links.current
-        if self._prepared is link:
-            return
-        self._prepared = None
-        self._consuming.clear()
-        self._arrived.clear()
-        self._unsettled.clear()
-        self._refused.clear()
+        """The broker has taken back what was delivered over a channel that is lost."""
+        if self._prepared is not self._links.current:
+            self._prepared = None
+            for source in self._sources:
+                source.leave()
+        void = {tag for tag in self._unsettled if tag.is_void}
+        self._unsettled -= void
+        if void:
+            self._arrived = deque(each for each in self._arrived if each.tag not in void)
+
+
+async def _patiently(work: Coroutine[Any, Any, None], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await work
 
 
 async def _whole(work: Coroutine[Any, Any, None]) -> None:

@@ -1,28 +1,22 @@
-"""A stream: the quorum queue of one workflow's shard and one version."""
+"""A stream: the queue of one workflow's shard and one version, and what stands in it."""
 
 from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from aiki.queue.message import MalformedMessage, Message, Queue, parse
 
-if TYPE_CHECKING:
-    from aiormq.abc import AbstractChannel
-
-DEAD = "aiki.dead"
-"""Exchange and queue of messages that were delivered too often."""
-DELIVERY_LIMIT = 5
-_MOST_DEAD = 10_000
 _PLAIN_NAME = re.compile(r"(?!amq\.)[A-Za-z0-9_.:@ /+,-]{1,255}")
 """What broker and client library both take; names with `amq.` before them are the broker's."""
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.:@ /+,-]")
 _READABLE = 150
 """Characters that stay readable of another name."""
 _LONGEST_BODY = 4_096
+_NOWHERE = Queue("", "")
 
 
 class Stream(NamedTuple):
@@ -69,26 +63,9 @@ def decode(stream: Stream, body: bytes) -> Message:
     return message
 
 
-async def declare(channel: AbstractChannel, stream: Stream) -> int:
-    """Make its queue if there is none. Answers how many messages wait in it for a consumer."""
-    answer = await channel.queue_declare(
-        stream.name,
-        durable=True,
-        arguments={
-            "x-queue-type": "quorum",
-            "x-delivery-limit": DELIVERY_LIMIT,
-            "x-dead-letter-exchange": DEAD,
-        },
-    )
-    return answer.message_count or 0
-
-
-async def declare_dead(channel: AbstractChannel) -> None:
-    """Make the place of messages that were delivered too often; the oldest give way."""
-    await channel.exchange_declare(DEAD, exchange_type="fanout", durable=True)
-    await channel.queue_declare(
-        DEAD,
-        durable=True,
-        arguments={"x-queue-type": "quorum", "x-max-length": _MOST_DEAD},
-    )
-    await channel.queue_bind(DEAD, DEAD)
+def run_of(body: bytes) -> str:
+    """The run that is announced; an empty text for what is no message."""
+    try:
+        return parse(_NOWHERE, msgspec.json.decode(body, type=dict[str, str])).run_id
+    except (msgspec.DecodeError, UnicodeDecodeError, MalformedMessage):
+        return ""
