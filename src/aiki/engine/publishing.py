@@ -78,8 +78,8 @@ class Publishing:
         self._noted: deque[tuple[Announcement, Place]] = deque(maxlen=_LONGEST_BACKLOG)
         self._noting = asyncio.Lock()
         self._trying = asyncio.Lock()
-        self._refused = False
-        """The broker did not take what it was last told."""
+        self._taking = CircuitBreaker()
+        """Of announcements alone: a broker that answers may refuse them, for want of memory."""
         self._known = True
         """What workers know of `announcing`."""
         self._repaired_to = ""
@@ -94,7 +94,7 @@ class Publishing:
     @property
     def announcing(self) -> bool:
         """Whether what becomes ready is announced at once; while it is not, workers poll."""
-        return not (self._refused or self.breaker.is_open)
+        return not (self.breaker.is_open or self._taking.remaining_ms())
 
     async def start(self) -> None:
         """Begin; a broker that is away is waited for."""
@@ -124,12 +124,10 @@ class Publishing:
 
     def tell(self, batch: Batch) -> None:
         """A batch was committed: announce what it left ready, unless the broker is away."""
-        if self.breaker.is_open:
-            return
-        now = SYSTEM.monotonic()
-        for announcement in batch.announcements():
-            self._ready.append((now, announcement))
-        if self._ready:
+        found = batch.announcements()
+        if found and not self.breaker.is_open and self._taking.allows():
+            now = SYSTEM.monotonic()
+            self._ready.extend((now, announcement) for announcement in found)
             self._some_ready.set()
 
     # Trouble
@@ -140,6 +138,7 @@ class Publishing:
                 await asyncio.sleep(pause)
             try:
                 await run_once()
+                self._let_know()
             except QueueUnavailable as error:
                 self._fail(error)
             except AikiError as error:
@@ -208,9 +207,9 @@ class Publishing:
         try:
             places = await self._publisher.publish(messages)
         except QueueUnavailable:
-            self._refused = True
+            self._taking.failed()
             raise
-        self._refused = False
+        self._taking.succeeded()
         self._succeed()
         failpoints.hit("after_publish_before_note")
         self.counts.published += len(announcements)
