@@ -13,6 +13,8 @@ NAMES = (
     "before_transaction",
     "before_commit",
     "after_commit_before_reply",
+    "after_commit_before_publish",
+    "after_publish_before_note",
     "after_claim_before_reply",
     "after_claim",
     "before_task",

@@ -19,11 +19,13 @@ async def start_worker(url: str, failpoint: str = "") -> Process:
     return await _start(failpoint, "tests.crash.program", url)
 
 
-async def start_server(database: str, port: int, failpoint: str = "") -> Process:
+async def start_server(
+    database: str, port: int, failpoint: str = "", *, queue: str = ""
+) -> Process:
     """A server that answers when this returns, unless it was to die while it starts."""
     server = await _start(
         failpoint, "aiki.cli", "server", "--url", database, "--port", str(port),
-        "--grpc-port", "none", "--json",
+        "--grpc-port", "none", "--json", *(["--queue", queue] if queue else []),
     )  # fmt: skip
     assert server.stdout is not None
     async with asyncio.timeout(STARTING_SECONDS):

@@ -8,9 +8,13 @@ from tests.differential.stores import Look, Rows
 OF_WORKERS = (
     "a call has one entry",
     "a completed run has no open attempt",
+    "events of a name are taken in the order of their arrival",
     "no timer was early",
+    "nothing is overdue while workers are heard",
 )
-"""What a worker sees to; one that reports anything that comes to its mind breaks these."""
+"""What a worker sees to, and daemons: one that reports anything that comes to its mind breaks
+these, and so does a clock that is moved before a daemon looks.
+"""
 
 
 def broken(look: Look, besides: tuple[str, ...] = ()) -> dict[str, Rows]:

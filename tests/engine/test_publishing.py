@@ -3,109 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiki.engine.engine import Engine, EngineSettings
-from aiki.engine.publishing import Publishing
-from aiki.errors import InvalidRequest, QueueUnavailable
+from aiki.errors import InvalidRequest
 from aiki.ids import new_id
-from aiki.model.audit import Principal
 from aiki.operations.catalog import ListDeadLetters
 from aiki.operations.runs import StartRuns
 from aiki.operations.work import Hint, RefusedMessage, RefuseMessages
-from aiki.queue.message import Message
-from aiki.queue.publisher import LiveRuns, Publication, Published
+from tests.engine.board import Board, announced, turns_until
 from tests.engine.support import COMPLETE, VERSION, WORKFLOW, Ring, claim_of, start_of
-from tests.support.faults import FaultyStore
 
 if TYPE_CHECKING:
     import pytest
-
-_OFTEN_MS = 10_000_000
-
-
-class Board:
-    """A broker in memory: what it holds, and whether it answers."""
-
-    name = "board"
-    one_look_proves = True
-
-    def __init__(self) -> None:
-        self.held: dict[str, Message] = {}
-        self.away = False
-        self.told = asyncio.Event()
-        self._next = 0
-
-    async def open(self) -> None:
-        self._answer()
-
-    async def publish(self, messages: Sequence[Message]) -> list[Publication]:
-        self._answer()
-        places = []
-        for message in messages:
-            self._next += 1
-            self.held[str(self._next)] = message
-            places.append(Publication(str(self._next), "first"))
-        self.told.set()
-        return places
-
-    async def missing(self, published: Sequence[Published]) -> list[Message]:
-        self._answer()
-        return [each.message for each in published if each.publication.entry not in self.held]
-
-    async def sweep(self, live: LiveRuns) -> int:
-        self._answer()
-        known = await live([message.run_id for message in self.held.values()])
-        dead = [entry for entry, message in self.held.items() if message.run_id not in known]
-        for entry in dead:
-            del self.held[entry]
-        return len(dead)
-
-    async def ping(self) -> None:
-        self._answer()
-
-    async def close(self) -> None:
-        """Nothing is held open."""
-
-    def _answer(self) -> None:
-        if self.away:
-            raise QueueUnavailable("the board is away")
-
-    @property
-    def runs(self) -> list[str]:
-        return [message.run_id for message in self.held.values()]
-
-
-@asynccontextmanager
-async def announced(path: Path) -> AsyncIterator[tuple[Ring, Board, Publishing]]:
-    """An engine with a broker; what happens at intervals happens when the test says so."""
-    ring, board = Ring(path), Board()
-    settings = EngineSettings(
-        daemons=False, republish_interval_ms=_OFTEN_MS, sweep_interval_ms=_OFTEN_MS
-    )
-    ring.engine = Engine(ring.store, settings, board)
-    ring.api = ring.engine.session(Principal())
-    if isinstance(ring.store, FaultyStore):
-        # A duty whose answer was lost is done again later, and the tests count each one.
-        ring.store.pause(sys.maxsize)
-    await ring.engine.start()
-    assert ring.engine.publishing is not None
-    try:
-        yield ring, board, ring.engine.publishing
-    finally:
-        await ring.engine.stop()
-        await ring.store.close()
-
-
-async def turns_until(condition: Callable[[], object]) -> None:
-    """Let the loop turn until it is so."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 async def _told(board: Board) -> None:
@@ -157,7 +67,7 @@ async def test_only_what_is_gone_is_announced_again(tmp_path: Path) -> None:
         assert await publishing.repair() == 0
         await ring.pass_time(60_000)
         assert await publishing.verify() == 0, "being late proves nothing"
-        _lose(board, first)
+        board.lose(first)
         assert await publishing.verify() == 1
         assert sorted(board.runs) == sorted([first, second])
         assert publishing.counts.republished == 1
@@ -173,7 +83,7 @@ async def test_a_long_queue_is_examined_in_parts(
         await turns_until(lambda: len(board.held) == 10)
         await publishing.repair()
         await ring.pass_time(60_000)
-        _lose(board, runs[9])
+        board.lose(runs[9])
         assert [await publishing.verify() for _ in range(3)] == [0, 0, 1]
         assert sorted(board.runs) == sorted(runs)
         # Where some are gone, all that follow are suspect.
@@ -182,13 +92,8 @@ async def test_a_long_queue_is_examined_in_parts(
         assert await publishing.verify() == 10
         board.one_look_proves = False
         await ring.pass_time(60_000)
-        _lose(board, runs[9])
+        board.lose(runs[9])
         assert await publishing.verify() == 1
-
-
-def _lose(board: Board, run_id: str) -> None:
-    entry = next(entry for entry, message in board.held.items() if message.run_id == run_id)
-    del board.held[entry]
 
 
 async def test_a_crash_between_commit_and_announcement_is_repaired(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from aiki.model.worker import DeadLetter
 from aiki.operations.catalog import ListDeadLetters, RedriveDeadLetter, Redriven
 from aiki.operations.runs import GetRun, RedeliverRun
 from aiki.operations.work import RefusedMessage, RefuseMessages
+from tests.engine.board import announced, turns_until
 from tests.engine.support import COMPLETE, LEASE_MS, Ring, ids_of
-from tests.engine.test_publishing import announced, turns_until
 from tests.support.databases import KIND
 
 DAY_MS = 86_400_000

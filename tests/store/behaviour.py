@@ -5,6 +5,7 @@ A store's own test module makes a subclass and a fixture `store` that is open an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -524,6 +525,26 @@ class StoreBehaviour:
         statuses = ("queued", "running", "waiting", "completed")
         await verbs.insert_runs([a_run(status, status) for status in statuses])
         assert sorted(await verbs.live_runs([*statuses, "none"])) == ["queued", "running"]
+
+    async def test_a_duty_has_one_holder_until_its_time_is_over(self, verbs: Verbs) -> None:
+        assert await verbs.take_duty("repair", "a", 10, 20)
+        assert not await verbs.take_duty("repair", "b", 19, 29)
+        assert await verbs.take_duty("sweep", "b", 19, 29)
+        assert await verbs.take_duty("repair", "a", 19, 25)
+        assert not await verbs.take_duty("repair", "b", 24, 34)
+        assert await verbs.take_duty("repair", "b", 25, 35)
+        assert not await verbs.take_duty("repair", "a", 25, 35)
+        # Whoever goes leaves it to the next.
+        assert await verbs.take_duty("repair", "b", 26, 26)
+        assert await verbs.take_duty("repair", "a", 26, 36)
+
+    async def test_a_duty_that_many_want_is_given_to_one(self, store: Store) -> None:
+        async def take(holder: str) -> bool:
+            return await store.transact(lambda tx: tx.take_duty("repair", holder, 10, 20))
+
+        for _ in range(2):
+            taken = await asyncio.gather(*(take(str(number)) for number in range(5)))
+            assert sum(taken) == 1
 
     async def test_lines_grow_and_are_forgotten(self, verbs: Verbs) -> None:
         assert await verbs.line_up({"b": 2, "a": 0}) == {"a": 0, "b": 2}

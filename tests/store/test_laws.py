@@ -14,9 +14,22 @@ from typing import NamedTuple
 
 import pytest
 
-from aiki import Retry, Run, RunFailed, Worker, event, task, workflow
+from aiki import (
+    Client,
+    Retry,
+    Run,
+    RunCancelled,
+    RunFailed,
+    RunHandle,
+    Worker,
+    event,
+    task,
+    workflow,
+)
 from aiki.compose import inspect
 from aiki.errors import ConfigurationError
+from aiki.ids import new_id
+from aiki.operations.bulk import RerunRun
 from aiki.store.laws import LAWS
 from aiki.store.sqlite import inspection
 from tests.differential.stores import each_kind, using
@@ -70,12 +83,33 @@ async def failing(run: Run) -> None:
     raise ValueError("no")
 
 
+@workflow("family").version("1.0.0")
+async def family(run: Run) -> int:
+    """Two children that wait for what nobody sends."""
+    return sum(await asyncio.gather(waiting(run), patient(run)))
+
+
+@workflow("patient").version("1.0.0")
+async def patient(run: Run) -> int:
+    """It cleans up when it is asked to stop."""
+    try:
+        return await run.wait(paid)
+    except asyncio.CancelledError:
+        await double(run, 3)
+        raise
+
+
+@workflow("local").version("1.0.0", shards=["eu", "us"])
+async def local(run: Run) -> int:
+    return await run.wait(paid) - await run.wait(paid)
+
+
 @workflow("unserved").version("1.0.0")
 async def unserved(run: Run) -> None: ...
 
 
 class Town(NamedTuple):
-    """Ids of runs, by what became of them."""
+    """Ids of runs, by what became of them; `local` is one of a shard."""
 
     completed: str
     failed: str
@@ -83,14 +117,18 @@ class Town(NamedTuple):
     queued: str
     first: str
     second: str
+    local: str
 
 
 async def settle(path: Path) -> Town:
     """A database with runs of every kind."""
-    served = (child, parent, stubborn, waiting, failing)
+    served = (child, parent, stubborn, waiting, failing, family, patient)
     async with client_at(path) as client:
-        worker = asyncio.create_task(Worker(client, workflows=served).run())
-        done = await parent.options(reference_id="p-1").enqueue(client, 1)
+        workers = [
+            asyncio.create_task(Worker(client, workflows=served).run()),
+            asyncio.create_task(Worker(client, workflows=[local], shards=["eu"]).run()),
+        ]
+        done = await parent.options(reference_id="p-1", timeout=LIMIT).enqueue(client, 1)
         await done.send(paid, 2, key="once")
         assert await done.result(timeout=LIMIT) == 4
         assert await (await stubborn.enqueue(client)).result(timeout=LIMIT) == 2
@@ -102,12 +140,35 @@ async def settle(path: Path) -> Town:
         await until(handles[0], "awaiting_event")
         alone = await waiting.enqueue(client)
         await until(alone, "awaiting_event")
-        worker.cancel()
-        with suppress(asyncio.CancelledError):
-            await worker
+        here = await _trouble(client)
+        for worker in workers:
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
         queued = await unserved.enqueue(client)
         await unserved.options(delay=timedelta(days=1)).enqueue(client)
-        return Town(done.id, failed.id, alone.id, queued.id, handles[0].id, handles[1].id)
+        await (await unserved.enqueue(client)).pause()
+    return Town(done.id, failed.id, alone.id, queued.id, handles[0].id, handles[1].id, here.id)
+
+
+async def _trouble(client: Client) -> RunHandle[int]:
+    """Runs that are stopped, paused and rerun; answers one of a shard."""
+    here = await local.options(shard="eu").enqueue(client)
+    await local.options(shard="us").enqueue(client)
+    for number in (3, 1):
+        await here.send(paid, number)
+    assert await here.result(timeout=LIMIT) == 2
+    cancelled, terminated = [await family.enqueue(client) for _ in range(2)]
+    for handle in (cancelled, terminated):
+        await until(handle, "awaiting_child")
+    await cancelled.cancel()
+    with pytest.raises(RunCancelled):
+        await cancelled.result(timeout=LIMIT)
+    await terminated.terminate()
+    paused = await waiting.enqueue(client)
+    await paused.pause()
+    await client.call(RerunRun(id=cancelled.id, command_id=new_id()))
+    return here
 
 
 @pytest.fixture(scope="module")
@@ -218,19 +279,96 @@ CORRUPTIONS: dict[str, tuple[str, ...]] = {
         "UPDATE run SET status = 'running', namespace = 'another',"
         " holder = (SELECT min(incarnation) FROM worker) WHERE id = '{waiting}'",
     ),
+    "nothing is overdue while workers are heard": (
+        "UPDATE worker SET registered_at = 1",
+        "UPDATE run SET due_at = 1, wake_at = 1 WHERE id = '{waiting}'",
+    ),
+    "events of a name are taken in the order of their arrival": (
+        "INSERT INTO fact (id, run_id, kind, name, at)"
+        " VALUES ('f-3', '{completed}', 'event', 'paid', 1)",
+    ),
+    "the children of a stopped run are asked to stop": (
+        "UPDATE run SET parent_id = '{completed}', created_at = 1 WHERE id = '{queued}'",
+        "INSERT INTO fact (id, run_id, kind, name, at)"
+        " VALUES ('f-4', '{completed}', 'cancel', 'cancel', 2)",
+    ),
+    "a start is audited once": ("UPDATE run SET created_at = 7 WHERE id = '{failed}'",),
+    "a worker executes runs of its own shards": (
+        "UPDATE run SET shard = 'us' WHERE id = '{local}'",
+    ),
     "transitions follow the table": (
         "UPDATE transition SET reason = 'returned' WHERE run_id = '{waiting}' AND revision = 1",
     ),
 }
 
 
+MORE: list[tuple[str, tuple[str, ...]]] = (
+    [
+        ("nothing waits without a source that wakes it", (f"UPDATE {change}",))
+        for change in (
+            "run SET due_at = NULL WHERE status = 'scheduled'",
+            "run SET deadline_at = 1 WHERE id = '{waiting}'",
+            "run SET grace_until = 1 WHERE id = '{waiting}'",
+            "wait SET kind = 'timer' WHERE run_id = '{waiting}'",
+            "run SET status = 'running', holder = NULL WHERE id = '{waiting}'",
+        )
+    ]
+    + [
+        (
+            "nothing is overdue while workers are heard",
+            ("UPDATE worker SET registered_at = 1, lease_until = 1 WHERE shards = X'5b5d'", change),
+        )
+        for change in (
+            "UPDATE worker SET status = 'alive' WHERE lease_until = 1",
+            "UPDATE run SET status = 'running', holder ="
+            " (SELECT incarnation FROM worker WHERE lease_until = 1) WHERE id = '{waiting}'",
+        )
+    ]
+    + [
+        (
+            "events of a name are taken in the order of their arrival",
+            (
+                "UPDATE fact SET at = at - 70000 WHERE run_id = '{local}' AND consumed_by ="
+                " (SELECT max(consumed_by) FROM fact WHERE run_id = '{local}')",
+            ),
+        ),
+        (
+            "the children of a stopped run are asked to stop",
+            (
+                "UPDATE run SET parent_id = '{completed}', created_at = 1 WHERE id = '{queued}'",
+                "UPDATE transition SET status = 'cancelled', reason = 'terminated', at = 2"
+                " WHERE run_id = '{completed}' AND revision = 1",
+            ),
+        ),
+        (
+            "a start is audited once",
+            (
+                "INSERT INTO audit SELECT 'a' || id, at, namespace, principal, operation,"
+                " object_id, detail FROM audit WHERE operation = 'StartRuns'",
+            ),
+        ),
+    ]
+)
+"""Other ways to break these laws."""
+
+
+ON_EACH_STORE = (
+    "nothing is overdue while workers are heard",
+    "events of a name are taken in the order of their arrival",
+    "the children of a stopped run are asked to stop",
+    "a start is audited once",
+    "a worker executes runs of its own shards",
+)
+"""Laws whose statements use more than the plainest SQL."""
+
+
 def test_every_law_is_broken_below() -> None:
     assert sorted(CORRUPTIONS) == sorted(LAWS)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(("law", "corruption"), [*CORRUPTIONS.items(), *MORE])
 async def test_what_breaks_a_law_is_found(
-    town: tuple[Path, Town], tmp_path: Path, law: str
+    town: tuple[Path, Town], tmp_path: Path, law: str, corruption: tuple[str, ...]
 ) -> None:
     path, runs = town
     copy = tmp_path / "copy.db"
@@ -239,7 +377,7 @@ async def test_what_breaks_a_law_is_found(
         triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
         for (trigger,) in triggers.fetchall():
             connection.execute(f"DROP TRIGGER {trigger}")
-        for statement in CORRUPTIONS[law]:
+        for statement in corruption:
             connection.execute(statement.format(**runs._asdict()))
         connection.commit()
     findings = {finding.law: finding.rows for finding in await inspect(f"sqlite:///{copy}")}
@@ -258,6 +396,10 @@ async def test_a_sound_database_is_found_sound_and_a_corrupt_one_is_not(
         databases.change_at(path, f"DELETE FROM outbox WHERE run_id = '{runs.queued}'")
         (finding,) = await inspect(url)
         assert finding == ("ready runs are offered and no others", [(runs.queued,)])
+        for law in ON_EACH_STORE:
+            changes = [change.format(**runs._asdict()) for change in CORRUPTIONS[law]]
+            databases.change_at(path, *changes)
+            assert law in {finding.law for finding in await inspect(url)}
 
 
 async def test_what_is_no_database_of_this_version_is_refused(tmp_path: Path) -> None:

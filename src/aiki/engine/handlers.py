@@ -11,7 +11,7 @@ from aiki.engine import (
     events,
     letters,
     namespaces,
-    publishing,
+    publications,
     reads,
     reports,
     starts,
@@ -61,8 +61,10 @@ HANDLERS: dict[type[Operation[Any]], Handler] = {
     workers.SuspectWorker: Handler(workers.prepare_presence, workers.apply_presence),
     work.RefuseMessages: Handler(letters.prepare_refusals, letters.apply_refusals),
     work.Report: Handler(reports.prepare_report, reports.apply_report),
-    publishing.NotePublished: Handler(publishing.prepare_note, publishing.apply_note),
-    publishing.ForgetPublications: Handler(publishing.prepare_forget, publishing.apply_forget),
+    publications.NotePublished: Handler(publications.prepare_note, publications.apply_note),
+    publications.ForgetPublications: Handler(
+        publications.prepare_forget, publications.apply_forget
+    ),
     upkeep.WakeDue: Handler(upkeep.prepare_wake, upkeep.apply_wake),
     upkeep.RecoverRuns: Handler(upkeep.prepare_recovery, upkeep.apply_recovery),
     upkeep.StallRuns: Handler(upkeep.prepare_stall, upkeep.apply_stall),

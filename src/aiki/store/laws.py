@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from aiki.machine import LEGAL
 from aiki.store.named_sql import load_sql
 
-Rows = list[tuple[Any, ...]]
+Row = tuple[Any, ...]
+Rows = list[Row]
 Ask = Callable[[str], Awaitable[Rows]]
 """Runs a statement that only reads."""
 
 _STEPS_LAW = "transitions follow the table"
+_SHARDS_LAW = "a worker executes runs of its own shards"
+_MOST_ROWS = 20
 _ALLOWED = {
     (before, after, reason)
     for by_status in LEGAL.values()
@@ -52,19 +57,27 @@ async def examine(ask: Ask) -> list[Finding]:
 def judge(law: str, answer: Rows) -> Rows:
     """The rows that break the law, of those that its statement found."""
     found = [tuple(map(_text, row)) for row in answer]
-    if law != _STEPS_LAW:
-        return found
-    return [
-        (run_id, before, after, reason)
-        for before, after, reason, run_id in found
-        if not _is_allowed(before, after, reason)
-    ]
+    breaks = _BREAKS.get(law)
+    return found if breaks is None else [row for row in found if breaks(row)][:_MOST_ROWS]
 
 
-def _is_allowed(before: str | None, after: str, reason: str) -> bool:
+def _is_illegal_step(row: Row) -> bool:
+    _, before, after, reason = row
     if before is None:
-        return reason == "new"
-    return (before, after, reason) in _ALLOWED
+        return bool(reason != "new")
+    return (before, after, reason) not in _ALLOWED
+
+
+def _is_of_another_shard(row: Row) -> bool:
+    _, shard, registered = row
+    return shard not in (msgspec.json.decode(registered, type=list[str]) or [""])
+
+
+_BREAKS: dict[str, Callable[[Row], bool]] = {
+    _STEPS_LAW: _is_illegal_step,
+    _SHARDS_LAW: _is_of_another_shard,
+}
+"""Laws whose statements find more than what breaks them."""
 
 
 def _text(value: Any) -> Any:

@@ -42,6 +42,15 @@ UNION ALL
 SELECT r.id FROM run AS r WHERE r.status IN ('scheduled', 'waiting')
 AND r.due_at IS NOT NULL AND (r.wake_at IS NULL OR r.wake_at > r.due_at)
 UNION ALL
+SELECT r.id FROM run AS r WHERE r.ended_at IS NULL AND r.deadline_at IS NOT NULL
+AND (r.wake_at IS NULL OR r.wake_at > r.deadline_at)
+UNION ALL
+SELECT r.id FROM run AS r WHERE r.ended_at IS NULL AND r.grace_until IS NOT NULL
+AND (r.wake_at IS NULL OR r.wake_at > r.grace_until)
+UNION ALL
+SELECT w.run_id FROM wait AS w
+WHERE w.kind IN ('timer', 'task_retry', 'run_retry') AND w.due_at IS NULL
+UNION ALL
 SELECT r.id FROM run AS r WHERE r.status = 'running' AND r.holder IS NULL
 LIMIT 20;
 
@@ -244,8 +253,56 @@ SELECT r.id FROM run AS r JOIN worker AS w ON w.incarnation = r.holder
 WHERE r.status = 'running' AND w.namespace <> r.namespace
 LIMIT 20;
 
+-- nothing_is_overdue_while_workers_are_heard --
+-- A worker that has been there for a minute was heard by a server later than a minute after the due:
+-- so servers were there, and did not look after it. Of a site at rest nothing is said.
+WITH heard AS (SELECT max(seen_at) - 60000 AS at FROM worker WHERE registered_at < seen_at - 60000)
+SELECT r.id, r.wake_at FROM run AS r JOIN heard AS h ON r.wake_at < h.at
+UNION ALL SELECT w.incarnation, w.lease_until FROM worker AS w JOIN heard AS h
+ON w.lease_until < h.at WHERE w.status = 'alive'
+UNION ALL SELECT r.id, w.lease_until FROM run AS r JOIN worker AS w ON w.incarnation = r.holder
+JOIN heard AS h ON w.lease_until < h.at WHERE r.status = 'running' AND w.status <> 'alive'
+LIMIT 20;
+
+-- events_of_a_name_are_taken_in_the_order_of_their_arrival --
+-- Of two that came within a minute nothing is said: transactions end in another order than they
+-- begin.
+WITH arrived AS (SELECT run_id, name, at,
+    coalesce(consumed_attempt * 1000000000 + consumed_by, 1000000000000000000) AS place
+    FROM fact WHERE kind = 'event'),
+placed AS (SELECT run_id, name, place, max(place) OVER (PARTITION BY run_id, name ORDER BY at
+    RANGE BETWEEN UNBOUNDED PRECEDING AND 60000 PRECEDING) AS earlier FROM arrived)
+SELECT run_id, name FROM placed WHERE earlier > place
+LIMIT 20;
+
+-- the_children_of_a_stopped_run_are_asked_to_stop --
+SELECT c.id, c.parent_id FROM run AS c JOIN fact AS f
+ON f.run_id = c.parent_id AND f.kind = 'cancel' AND f.name = 'cancel'
+WHERE c.ended_at IS NULL AND c.stop_cause IS NULL AND c.created_at < f.at
+UNION ALL SELECT c.id, c.parent_id FROM run AS c JOIN transition AS t
+ON t.run_id = c.parent_id AND t.status = 'cancelled' AND t.reason IN ('terminated', 'grace_over')
+WHERE c.ended_at IS NULL AND c.stop_cause IS NULL AND c.created_at < t.at
+LIMIT 20;
+
+-- a_start_is_audited_once --
+-- By the call that made it: one call may start many.
+SELECT r.id, r.created_at FROM run AS r LEFT JOIN (SELECT DISTINCT namespace, at FROM audit
+    WHERE operation IN ('StartRuns', 'RerunRun', 'RerunRuns', 'RedriveDeadLetter')) AS a
+ON a.namespace = r.namespace AND a.at = r.created_at
+WHERE r.parent_id IS NULL AND a.at IS NULL
+UNION ALL SELECT object_id, at FROM audit WHERE operation = 'StartRuns'
+AND detail LIKE '1 runs of %' GROUP BY object_id, at HAVING count(*) > 1
+LIMIT 20;
+
+-- a_worker_executes_runs_of_its_own_shards --
+-- Each queue that workers of the same shards have executed runs of; they are judged by what they
+-- registered.
+SELECT min(r.id), r.shard, w.shards FROM transition AS t JOIN run AS r ON r.id = t.run_id
+JOIN worker AS w ON w.incarnation = t.worker
+WHERE t.status = 'running' GROUP BY r.shard, w.shards;
+
 -- steps --
 -- Which steps between statuses were taken, and by one run that took each.
 WITH step AS (SELECT run_id, status, reason,
     lag(status) OVER (PARTITION BY run_id ORDER BY revision) AS old_status FROM transition)
-SELECT old_status, status, reason, min(run_id) FROM step GROUP BY old_status, status, reason;
+SELECT min(run_id), old_status, status, reason FROM step GROUP BY old_status, status, reason;

@@ -351,6 +351,10 @@ class Transaction(Protocol):
         """Those of these runs that are ready or being executed."""
         ...
 
+    async def take_duty(self, name: str, holder: str, now: Instant, until: Instant) -> bool:
+        """Have this duty until then, unless another holder has it now; so one has it at a time."""
+        ...
+
     async def line_up(self, added: Mapping[str, int]) -> dict[str, int]:
         """Lock these lines until the end of the transaction, and lengthen them by so many.
 

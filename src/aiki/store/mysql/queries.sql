@@ -359,6 +359,16 @@ FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH 
 STRAIGHT_JOIN run AS r ON r.id = CAST(wanted.id AS BINARY)
 WHERE r.status IN ('queued', 'running');
 
+-- take_duty --
+-- The assignments are made in their order: the second sees who has it now.
+INSERT INTO duty (name, holder, held_until) VALUES (?1, ?2, ?3)
+ON DUPLICATE KEY UPDATE
+    holder = IF(duty.holder = VALUES(holder) OR duty.held_until <= ?4, VALUES(holder), duty.holder),
+    held_until = IF(duty.holder = VALUES(holder), VALUES(held_until), duty.held_until);
+
+-- has_duty --
+SELECT 1 FROM duty WHERE name = ?1 AND holder = ?2 FOR UPDATE;
+
 -- line_up --
 INSERT INTO ordering_line (id, last_sequence)
 SELECT CAST(w.id AS BINARY), w.added

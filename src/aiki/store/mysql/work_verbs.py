@@ -119,6 +119,10 @@ class MySqlTransaction(MemoVerbs):
     async def live_runs(self, ids: Sequence[str]) -> list[str]:
         return await self._firsts("live_runs", rows.each_json(ids))
 
+    async def take_duty(self, name: str, holder: str, now: Instant, until: Instant) -> bool:
+        await self._put("take_duty", name, holder, until, now)
+        return bool(await self._one("has_duty", name, holder))
+
     async def line_up(self, added: Mapping[str, int]) -> dict[str, int]:
         await self._put("line_up", rows.as_json(list(added.items())))
         return dict(await self._rows("last_sequences", rows.each_json(added)))

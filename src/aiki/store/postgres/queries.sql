@@ -264,6 +264,12 @@ WHERE NOT EXISTS (SELECT FROM outbox AS o WHERE o.run_id = p.run_id AND o.ready_
 -- live_runs --
 SELECT id FROM run WHERE id = ANY ($1::text[]) AND status IN ('queued', 'running');
 
+-- take_duty --
+INSERT INTO duty (name, holder, held_until) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+WHERE duty.holder = excluded.holder OR duty.held_until <= $4
+RETURNING name;
+
 -- line_up --
 INSERT INTO ordering_line (id, last_sequence)
 SELECT id, added FROM unnest($1::text[], $2::bigint[]) AS w (id, added) ORDER BY id

@@ -94,6 +94,9 @@ class PostgresTransaction(MemoVerbs):
     async def live_runs(self, ids: Sequence[str]) -> list[str]:
         return [row[0] for row in await self._rows("live_runs", list(ids))]
 
+    async def take_duty(self, name: str, holder: str, now: Instant, until: Instant) -> bool:
+        return bool(await self._rows("take_duty", name, holder, until, now))
+
     async def line_up(self, added: Mapping[str, int]) -> dict[str, int]:
         found = await self._rows("line_up", list(added), list(added.values()))
         return {row[0]: row[1] for row in found}

@@ -247,6 +247,12 @@ WHERE NOT EXISTS (SELECT 1 FROM outbox AS o
 SELECT id FROM run
 WHERE id IN (SELECT value FROM json_each(?1)) AND status IN ('queued', 'running');
 
+-- take_duty --
+INSERT INTO duty (name, holder, held_until) VALUES (?1, ?2, ?3)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+WHERE duty.holder = excluded.holder OR duty.held_until <= ?4
+RETURNING name;
+
 -- line_up --
 INSERT INTO ordering_line (id, last_sequence) SELECT key, value FROM json_each(?1) WHERE true
 ON CONFLICT (id) DO UPDATE SET last_sequence = last_sequence + excluded.last_sequence

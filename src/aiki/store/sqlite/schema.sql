@@ -113,6 +113,13 @@ CREATE TABLE publication (
     published_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- What one server at a time does for all: who does it, and until when unless it says so again.
+CREATE TABLE duty (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    held_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Who comes after whom: of the runs of a line, all of one ordering key, only the first is executed.
 CREATE TABLE ordering_line (
     id TEXT PRIMARY KEY,

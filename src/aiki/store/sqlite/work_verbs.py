@@ -102,6 +102,9 @@ class SqliteTransaction(MemoVerbs):
     async def live_runs(self, ids: Sequence[str]) -> list[str]:
         return [row[0] for row in self._sql.rows("live_runs", rows.ids_json(ids))]
 
+    async def take_duty(self, name: str, holder: str, now: Instant, until: Instant) -> bool:
+        return bool(self._sql.rows("take_duty", name, holder, until, now))
+
     async def line_up(self, added: Mapping[str, int]) -> dict[str, int]:
         return dict(self._sql.rows("line_up", rows.as_json(dict(added))))
 
