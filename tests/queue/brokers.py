@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiki.compose import publisher_for, subscriber_for
 from aiki.queue.publisher import Publisher
 from aiki.queue.streaming import Streaming
+from tests.queue.rabbitmq.support import raw
 from tests.services import rabbitmq, redis
 from tests.services.server import freeze, server_pid, shared
 
@@ -93,6 +94,18 @@ class Broker:
             self.server.client().config_set("maxmemory", 0)
         else:
             self.server.control("set_vm_memory_high_watermark", "absolute", "1GiB")
+
+    @asynccontextmanager
+    async def spoiled(self, workflow: str) -> AsyncIterator[None]:
+        """Something else stands where messages of version 1.0.0 of this workflow belong."""
+        if self.kind == "redis":
+            prefix = self.url.partition("prefix=")[2]
+            self.server.client().set(f"{prefix}workflow:{workflow}", "no stream")
+            yield
+        else:
+            async with raw(self.url) as channel:
+                await channel.queue_declare(f"workflow:{workflow}@1.0.0", exclusive=True)
+                yield
 
     def messages(self) -> int:
         """How many there are."""

@@ -313,6 +313,20 @@ async def test_workers_poll_while_the_broker_takes_no_message(tmp_path: Path, ow
         await is_announced_again(place, play)
 
 
+async def test_runs_of_a_queue_that_the_broker_does_not_keep_are_polled_for(
+    tmp_path: Path, broker: Broker
+) -> None:
+    play, other = flow(), flow()
+    async with (
+        broker.spoiled(play.name),
+        place_at(tmp_path, broker, hasty=True) as place,
+    ):
+        place.work(play, other, subscriber=no_looks(broker.subscriber()), max_concurrent_runs=3)
+        await executes(place, other, 5)
+        await executes(place, play, 20)
+        await executes(place, other, 5)
+
+
 async def test_workers_poll_a_server_that_has_no_broker(tmp_path: Path, broker: Broker) -> None:
     """Somebody forgot to name it to the server."""
     play = flow()

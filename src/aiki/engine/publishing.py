@@ -26,7 +26,7 @@ from aiki.errors import AikiError, QueueUnavailable, ServiceError
 from aiki.model.audit import Principal
 from aiki.queue.breaker import CircuitBreaker
 from aiki.queue.message import Message, Queue
-from aiki.queue.publisher import Publication, Published, Publisher
+from aiki.queue.publisher import NOWHERE, Publication, Published, Publisher
 from aiki.store.protocol import Announcement, Place, Transaction, Work
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class Publishing:
         self._noted: deque[tuple[Announcement, Place]] = deque(maxlen=_LONGEST_BACKLOG)
         self._noting = asyncio.Lock()
         self._trying = asyncio.Lock()
-        self._taking = CircuitBreaker()
-        """Of announcements alone: a broker that answers may refuse them, for want of memory."""
+        self._refused: set[Queue] = set()
+        """Queues that the broker does not keep, although it keeps others."""
         self._known = True
         """What workers know of `announcing`."""
         self._repaired_to = ""
@@ -94,7 +94,7 @@ class Publishing:
     @property
     def announcing(self) -> bool:
         """Whether what becomes ready is announced at once; while it is not, workers poll."""
-        return not (self.breaker.is_open or self._taking.remaining_ms())
+        return not (self.breaker.is_open or self._refused)
 
     async def start(self) -> None:
         """Begin; a broker that is away is waited for."""
@@ -125,7 +125,7 @@ class Publishing:
     def tell(self, batch: Batch) -> None:
         """A batch was committed: announce what it left ready, unless the broker is away."""
         found = batch.announcements()
-        if found and not self.breaker.is_open and self._taking.allows():
+        if found and not self.breaker.is_open:
             now = SYSTEM.monotonic()
             self._ready.extend((now, announcement) for announcement in found)
             self._some_ready.set()
@@ -138,7 +138,6 @@ class Publishing:
                 await asyncio.sleep(pause)
             try:
                 await run_once()
-                self._let_know()
             except QueueUnavailable as error:
                 self._fail(error)
             except AikiError as error:
@@ -204,12 +203,9 @@ class Publishing:
 
     async def _publish(self, announcements: Sequence[Announcement]) -> None:
         messages = [_message(each) for each in announcements]
-        try:
-            places = await self._publisher.publish(messages)
-        except QueueUnavailable:
-            self._taking.failed()
-            raise
-        self._taking.succeeded()
+        places = await self._publisher.publish(messages)
+        for message, place in zip(messages, places, strict=True):
+            (self._refused.add if place == NOWHERE else self._refused.discard)(message.queue)
         self._succeed()
         failpoints.hit("after_publish_before_note")
         self.counts.published += len(announcements)
@@ -304,7 +300,6 @@ class Publishing:
             for a, place in found
         ]
         gone = await self._publisher.missing(published)
-        self._succeed()
         if gone:
             await self._publish([known[message.run_id] for message in gone])
             await self._note()
@@ -313,6 +308,8 @@ class Publishing:
 
     async def sweep(self) -> int:
         """Remove messages of runs that are neither ready nor executed. Answers how many."""
+        # Whether these are still refused is found out by the next message.
+        self._refused.clear()
         if not await self._duty.take():
             return 0
 
@@ -320,7 +317,6 @@ class Publishing:
             return set(await self._engine.store.glance(lambda tx: tx.live_runs(ids)))
 
         swept = await self._publisher.sweep(live)
-        self._succeed()
         self.counts.swept += swept
         await self._engine.session(_PUBLISHER).call(ForgetPublications())
         return swept

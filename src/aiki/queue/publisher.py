@@ -20,6 +20,10 @@ class Publication(NamedTuple):
     """Of the broker's data: after it was wiped there is another one."""
 
 
+NOWHERE = Publication("", "")
+"""The broker refused the message, while it took others."""
+
+
 class Published(NamedTuple):
     """A message that is on record as published, and whose run still waits to be claimed."""
 
@@ -43,7 +47,7 @@ class Publisher(Protocol):
         ...
 
     async def publish(self, messages: Sequence[Message]) -> list[Publication]:
-        """Announce all of these, in their order; answers where each went."""
+        """Announce all of these, in their order; answers where each went, or `NOWHERE`."""
         ...
 
     async def missing(self, published: Sequence[Published]) -> list[Message]:
@@ -55,7 +59,7 @@ class Publisher(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Return when the broker answers."""
+        """Return when the broker takes messages: it may answer and have no room for any."""
         ...
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from aiki.errors import QueueUnavailable
 from aiki.queue.message import Message
-from aiki.queue.publisher import Publication, Published
+from aiki.queue.publisher import NOWHERE, Publication, Published
 from aiki.queue.redis.publisher import RedisPublisher, unsuitable
 from tests.queue.redis.support import collect, consumer, fresh, ids, messages, publisher
 from tests.services import redis as service
@@ -97,8 +97,18 @@ async def test_a_refused_message_counts_as_gone(url: str, raw: Any) -> None:
     async with publisher(url) as sender:
         records = await published(sender, [*messages(broken, 1), *messages(well, 1)])
         assert await sender.missing(records) == [records[0].message]
-        with pytest.raises(QueueUnavailable, match="WRONGTYPE"):
-            await sender.publish(messages(broken, 1))
+        assert await sender.publish(messages(broken, 2)) == [NOWHERE, NOWHERE]
+
+
+async def test_a_broker_without_room_takes_nothing_and_no_ping() -> None:
+    with service.private_server() as server:
+        async with publisher(server.url) as sender:
+            await sender.ping()
+            server.client().config_set("maxmemory", 1)
+            with pytest.raises(QueueUnavailable, match="maxmemory"):
+                await sender.publish(messages(fresh(), 2))
+            with pytest.raises(QueueUnavailable, match="maxmemory"):
+                await sender.ping()
 
 
 async def test_sweeping_removes_exactly_what_is_neither_ready_nor_executed(url: str) -> None:

@@ -14,7 +14,7 @@ from aiormq.exceptions import AMQPChannelError, DeliveryError, PublishError
 from aiki.clock import SYSTEM, Clock
 from aiki.ids import new_id
 from aiki.queue.message import Message
-from aiki.queue.publisher import LiveRuns, Publication, Published
+from aiki.queue.publisher import NOWHERE, LiveRuns, Publication, Published
 from aiki.queue.rabbitmq.address import Address
 from aiki.queue.rabbitmq.condition import Condition
 from aiki.queue.rabbitmq.connection import Link, Links
@@ -31,8 +31,8 @@ _MOST_TRIALS = 50
 """Channels beside the one for all queues that work; a broker has some 2,000 for a connection."""
 _MOST_SWEPT = 500
 """Messages that were delivered too often, looked at by one sweep."""
-_NOWHERE = Publication("", "")
-"""Where a message is that its queue did not take: it is missing once the queue can be used."""
+_NOBODY = "aiki.nobody"
+"""No queue has this name: what is sent to it is confirmed, and dropped."""
 
 
 @dataclass
@@ -82,7 +82,7 @@ class RabbitPublisher:
                 again = await self._send(link, channel, outcome.returned)
                 outcome.taken.update(again.taken)
         place = Publication("", self._incarnation)
-        return [place if message in outcome.taken else _NOWHERE for message in messages]
+        return [place if message in outcome.taken else NOWHERE for message in messages]
 
     async def missing(self, published: Sequence[Published]) -> list[Message]:
         asked: defaultdict[Stream, list[Published]] = defaultdict(list)
@@ -116,7 +116,8 @@ class RabbitPublisher:
 
     async def ping(self) -> None:
         async with self._links.in_time() as link:
-            await link.ping()
+            channel = await self._prepare(link)
+            await channel.basic_publish(b"", routing_key=_NOBODY)
 
     async def close(self) -> None:
         await self._links.close()
@@ -233,13 +234,11 @@ class RabbitPublisher:
         return dead
 
     def _gone(self, stream: Stream, waiting: int, asked: Sequence[Published]) -> list[Message]:
-        gone = [each.message for each in asked if each.publication == _NOWHERE]
+        gone = [each.message for each in asked if each.publication == NOWHERE]
         if waiting:
             self._suspects.pop(stream, None)
             return gone
-        return gone + self._convict(
-            stream, [each for each in asked if each.publication != _NOWHERE]
-        )
+        return gone + self._convict(stream, [each for each in asked if each.publication != NOWHERE])
 
     def _convict(self, stream: Stream, asked: Sequence[Published]) -> list[Message]:
         """Its queue is empty: those that another look has missed before are gone."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from aiki.errors import QueueUnavailable
 from aiki.ids import new_id
 from aiki.queue.message import MalformedMessage, Message, Queue, parse
-from aiki.queue.publisher import LiveRuns, Publication, Published
+from aiki.queue.publisher import NOWHERE, LiveRuns, Publication, Published
 from aiki.queue.redis.address import Address
 from aiki.queue.redis.command import Answer, Command, Refusal
 from aiki.queue.redis.connection import Connection
@@ -69,11 +69,19 @@ class RedisPublisher:
             ]
         )
         entries = answers[2:-1]
-        if all(isinstance(entry, Refusal) for entry in entries):
-            raise self._connection.unavailable(entries[0].text)
-        return [
-            Publication(_entry_id(message, entry), _text(incarnation))
+        refused = {
+            message.queue.key: entry.text
             for message, entry in zip(messages, entries, strict=True)
+            if isinstance(entry, Refusal)
+        }
+        for key, reason in refused.items():
+            logger.warning("a message for %s was refused: %s", key, reason)
+        if all(isinstance(entry, Refusal) for entry in entries):
+            # It may be these streams alone that take none.
+            await self.ping()
+        return [
+            NOWHERE if isinstance(entry, Refusal) else Publication(_text(entry), _text(incarnation))
+            for entry in entries
         ]
 
     async def missing(self, published: Sequence[Published]) -> list[Message]:
@@ -111,7 +119,7 @@ class RedisPublisher:
         return swept
 
     async def ping(self) -> None:
-        await self._connection.one(self._about_incarnation("GET"))
+        await self._connection.one(self._about_incarnation("SET", new_id(), "NX"))
 
     async def close(self) -> None:
         await self._connection.close()
@@ -150,14 +158,6 @@ class RedisPublisher:
         return Command(self._incarnation_key, (name, self._incarnation_key, *words))
 
 
-def _entry_id(message: Message, answer: Answer) -> str:
-    if isinstance(answer, Refusal):
-        # Without an id it counts as gone, and is announced again.
-        logger.warning("a message for %s was refused: %s", message.queue.key, answer.text)
-        return ""
-    return _text(answer)
-
-
 def _may_be(message: Message, answer: Answer) -> bool:
     """Whether it is found there. What was refused proves nothing; another may have its id.
 
@@ -172,12 +172,12 @@ def _run_of(entry: Entry) -> str | None:
     """The run that is announced; None for what is no message, which a consumer refuses."""
     try:
         fields = {name.decode(): value.decode() for name, value in entry.fields.items()}
-        return parse(_NOWHERE, fields).run_id
+        return parse(_NO_QUEUE, fields).run_id
     except (UnicodeDecodeError, MalformedMessage):
         return None
 
 
-_NOWHERE = Queue("", "")
+_NO_QUEUE = Queue("", "")
 
 
 def _text(answer: Answer) -> str:
