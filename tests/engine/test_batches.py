@@ -15,6 +15,7 @@ from aiki.engine.handler import Handler
 from aiki.engine.handlers import HANDLERS
 from aiki.errors import (
     Conflict,
+    InvalidRequest,
     InvalidTransition,
     NotFound,
     ServerBusy,
@@ -25,7 +26,7 @@ from aiki.ids import new_id
 from aiki.model.audit import Principal
 from aiki.operations.base import Operation
 from aiki.operations.runs import CancelRun, PauseRun, ResumeRun, StartRuns
-from aiki.operations.work import Heartbeat, Parked, Report
+from aiki.operations.work import Heartbeat, Parked, Report, ReportOutcome
 from tests.engine.support import (
     COMPLETE,
     FOR_EVENT,
@@ -43,6 +44,7 @@ from tests.engine.support import (
     turns,
 )
 from tests.support.databases import exact
+from tests.support.faults import cannot_save
 
 
 async def test_operations_that_arrive_together_share_one_commit(ring: Ring) -> None:
@@ -150,6 +152,33 @@ async def test_an_unexpected_error_in_one_repeats_the_batch_singly(
     assert await ring.status(target) == "queued"
     assert ring.rows("SELECT count(*) FROM run") == [(4,)]
     assert "repeated singly" in caplog.text
+
+
+async def test_a_report_that_fails_for_an_unknown_cause_is_asked_for_again(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await _take(ring, 2)
+    report = Report(
+        incarnation="worker-1",
+        reports=tuple(run_report(run, COMPLETE, entries=(entry(1),)) for run in (first, second)),
+    )
+    with monkeypatch.context() as patch:
+        cannot_save(first.id, RuntimeError("for a while"), patch)
+        verdicts = [outcome.verdict for outcome in (await ring.call(report)).outcomes]
+    assert verdicts == ["later", "recorded"]
+    assert await ring.status(first.id) == "running"
+    assert (await ring.call(report)).outcomes == (RECORDED, RECORDED)
+    assert await ring.status(first.id) == "completed"
+
+
+async def test_a_report_that_no_database_can_keep_is_refused(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await _take(ring, 2)
+    reports = tuple(run_report(run, COMPLETE, entries=(entry(1),)) for run in (first, second))
+    cannot_save(first.id, InvalidRequest("too large"), monkeypatch)
+    answer = await ring.call(Report(incarnation="worker-1", reports=reports))
+    assert answer.outcomes == (ReportOutcome("refused", "NotStorable: too large"), RECORDED)
 
 
 async def test_a_store_that_cannot_answer_fails_the_batch_once(

@@ -302,63 +302,56 @@ CORRUPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-MORE: list[tuple[str, tuple[str, ...]]] = (
-    [
-        ("nothing waits without a source that wakes it", (f"UPDATE {change}",))
-        for change in (
-            "run SET due_at = NULL WHERE status = 'scheduled'",
-            "run SET deadline_at = 1 WHERE id = '{waiting}'",
-            "run SET grace_until = 1 WHERE id = '{waiting}'",
-            "wait SET kind = 'timer' WHERE run_id = '{waiting}'",
-            "run SET status = 'running', holder = NULL WHERE id = '{waiting}'",
-        )
-    ]
-    + [
-        (
-            "nothing is overdue while workers are heard",
-            ("UPDATE worker SET registered_at = 1, lease_until = 1 WHERE shards = X'5b5d'", change),
-        )
-        for change in (
-            "UPDATE worker SET status = 'alive' WHERE lease_until = 1",
-            "UPDATE run SET status = 'running', holder ="
-            " (SELECT incarnation FROM worker WHERE lease_until = 1) WHERE id = '{waiting}'",
-        )
-    ]
-    + [
-        (
-            "events of a name are taken in the order of their arrival",
-            (
-                "UPDATE fact SET at = at - 70000 WHERE run_id = '{local}' AND consumed_by ="
-                " (SELECT max(consumed_by) FROM fact WHERE run_id = '{local}')",
-            ),
-        ),
-        (
-            "the children of a stopped run are asked to stop",
-            (
-                "UPDATE run SET parent_id = '{completed}', created_at = 1 WHERE id = '{queued}'",
-                "UPDATE transition SET status = 'cancelled', reason = 'terminated', at = 2"
-                " WHERE run_id = '{completed}' AND revision = 1",
-            ),
-        ),
-        (
-            "a start is audited once",
-            (
-                "INSERT INTO audit SELECT 'a' || id, at, namespace, principal, operation,"
-                " object_id, detail FROM audit WHERE operation = 'StartRuns'",
-            ),
-        ),
-    ]
-)
-"""Other ways to break these laws."""
-
-
-ON_EACH_STORE = (
+SOURCES, OVERDUE, ORDER, FAMILY, AUDIT = (
+    "nothing waits without a source that wakes it",
     "nothing is overdue while workers are heard",
     "events of a name are taken in the order of their arrival",
     "the children of a stopped run are asked to stop",
     "a start is audited once",
-    "a worker executes runs of its own shards",
 )
+_AN_OLD_WORKER = "UPDATE worker SET registered_at = 1, lease_until = 1 WHERE shards = X'5b5d'"
+MORE: list[tuple[str, tuple[str, ...]]] = [
+    (SOURCES, ("UPDATE run SET due_at = NULL WHERE status = 'scheduled'",)),
+    (SOURCES, ("UPDATE run SET deadline_at = 1 WHERE id = '{waiting}'",)),
+    (SOURCES, ("UPDATE run SET grace_until = 1 WHERE id = '{waiting}'",)),
+    (SOURCES, ("UPDATE wait SET kind = 'timer' WHERE run_id = '{waiting}'",)),
+    (SOURCES, ("UPDATE run SET status = 'running', holder = NULL WHERE id = '{waiting}'",)),
+    (OVERDUE, (_AN_OLD_WORKER, "UPDATE worker SET status = 'alive' WHERE lease_until = 1")),
+    (
+        OVERDUE,
+        (
+            _AN_OLD_WORKER,
+            "UPDATE run SET status = 'running', holder ="
+            " (SELECT incarnation FROM worker WHERE lease_until = 1) WHERE id = '{waiting}'",
+        ),
+    ),
+    (
+        ORDER,
+        (
+            "UPDATE fact SET at = at - 70000 WHERE run_id = '{local}' AND consumed_by ="
+            " (SELECT max(consumed_by) FROM fact WHERE run_id = '{local}')",
+        ),
+    ),
+    (
+        FAMILY,
+        (
+            "UPDATE run SET parent_id = '{completed}', created_at = 1 WHERE id = '{queued}'",
+            "UPDATE transition SET status = 'cancelled', reason = 'terminated', at = 2"
+            " WHERE run_id = '{completed}' AND revision = 1",
+        ),
+    ),
+    (
+        AUDIT,
+        (
+            "INSERT INTO audit SELECT 'a' || id, at, namespace, principal, operation, object_id,"
+            " detail FROM audit WHERE operation = 'StartRuns'",
+        ),
+    ),
+]
+"""Other ways to break these laws."""
+
+
+ON_EACH_STORE = (OVERDUE, ORDER, FAMILY, AUDIT, "a worker executes runs of its own shards")
 """Laws whose statements use more than the plainest SQL."""
 
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from aiki.errors import ConfigurationError, StoreUnavailable
+from aiki.errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from aiki.model.audit import AuditRecord
-from aiki.model.run import Transition
+from aiki.model.run import Run, Transition
 from aiki.store.postgres import session
 from aiki.store.postgres.address import Address, channel_of
 from aiki.store.postgres.connection import Dialect, connect
@@ -44,6 +44,20 @@ async def store(each_postgres_url: str) -> AsyncIterator[PostgresStore]:
 
 class TestPostgres(StoreBehaviour):
     """Everything that a store must do."""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        a_run(due_at=2**70),
+        a_run(holder="a\0b"),
+        a_run(reference_id="".join(map(chr, range(0x4E00, 0x9E00)))),
+    ],
+    ids=["instant", "NUL", "beyond the limit of an index"],
+)
+async def test_what_no_schema_can_keep_is_refused(store: PostgresStore, run: Run) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be stored"):
+        await Verbs(store).insert_runs([run])
 
 
 @pytest.fixture

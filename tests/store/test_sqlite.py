@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aiki.errors import ConfigurationError, StoreUnavailable
+from aiki.errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from aiki.store.protocol import EntryRow
 from aiki.store.sqlite import migrations
 from aiki.store.sqlite import store as sqlite_store
@@ -36,6 +36,13 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 class TestSqlite(StoreBehaviour):
     """Everything that a store must do."""
+
+
+async def test_what_is_larger_than_a_value_may_be_is_refused(store: SqliteStore) -> None:
+    assert store._write is not None
+    store._write.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+    with pytest.raises(InvalidRequest, match="cannot be stored"):
+        await Verbs(store).insert_payloads([("r-1", "input", b"x" * 200_000)])
 
 
 # Durability

@@ -7,10 +7,14 @@ of a time-out. Whatever Aiki promises must hold with it: nothing lost, nothing d
 from __future__ import annotations
 
 import random
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiki.engine.batch import Batch
 from aiki.errors import StoreUnavailable
 from aiki.store.protocol import Store, Work
+
+if TYPE_CHECKING:
+    import pytest
 
 R = TypeVar("R")
 
@@ -41,3 +45,15 @@ class FaultyStore:
             self.faults += 1
             raise StoreUnavailable("the database did not answer in time (a fault of the test)")
         return answer
+
+
+def cannot_save(run_id: str, error: Exception, patch: pytest.MonkeyPatch) -> None:
+    """Let every transaction fail that saves an entry of this run."""
+    flush = Batch.flush
+
+    async def fail(batch: Batch) -> None:
+        if any(row.run_id == run_id for row in batch.entries):
+            raise error
+        await flush(batch)
+
+    patch.setattr(Batch, "flush", fail)

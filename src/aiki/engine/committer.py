@@ -22,7 +22,7 @@ from aiki.engine.batch import Batch
 from aiki.engine.claims import check_claim, grant_newborn, serve_claim
 from aiki.engine.handlers import HANDLERS
 from aiki.engine.ordering import keep_order
-from aiki.errors import AikiError, ServerBusy, ServiceError
+from aiki.errors import AikiError, ServerBusy, ServiceError, UsageError
 from aiki.model.audit import Principal
 from aiki.operations.base import Operation
 from aiki.operations.work import ClaimRuns, Claims, Report, Reported, ReportOutcome
@@ -196,14 +196,15 @@ class Committer:
                 self._on_doubt()
                 ask.reply(None, unavailable)
                 return
-            except Exception as refused:
+            except Exception as failed:
                 self._claims.release(held)
                 logger.exception("run %s: its report cannot be stored", one.run_id)
-                outcomes.append(ReportOutcome("refused", f"NotStorable: {refused!r}"))
+                outcomes.append(_unstored(failed))
                 continue
             now = committed.batch.now
-            answer, failed = committed.answers.pop(inner)
-            outcomes.append(ReportOutcome("refused", str(failed)) if failed else answer.outcomes[0])
+            answer, refused = committed.answers.pop(inner)
+            outcome = ReportOutcome("refused", str(refused)) if refused else answer.outcomes[0]
+            outcomes.append(outcome)
             self._settle(committed)
             self._claims.release(held)
         ask.reply(Reported(tuple(outcomes), now), None)
@@ -289,6 +290,13 @@ class Committer:
             answers[ask] = (None, error)
             return
         answers[ask] = (granted, None)
+
+
+def _unstored(error: Exception) -> ReportOutcome:
+    """A run ends only by what no database can keep; whatever else it was may pass."""
+    if isinstance(error, UsageError):
+        return ReportOutcome("refused", f"NotStorable: {error.message}")
+    return ReportOutcome("later", "the server failed on this report; its log says more")
 
 
 def is_empty(answer: Any) -> bool:

@@ -170,7 +170,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ReportOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one run's report."""
 
-    verdict: Literal["recorded", "claim_lost", "early", "refused"] = "recorded"
+    verdict: Literal["recorded", "claim_lost", "early", "refused", "later"] = "recorded"
+    """`later`: nothing is known to be wrong with it; it is to be sent again after a pause."""
     detail: str = ""
     """For people; of a refused report: the error's class, a colon, and its message."""
 

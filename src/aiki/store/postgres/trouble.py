@@ -70,8 +70,8 @@ def trouble_of(error: BaseException) -> Trouble:
 
 
 def check_values(error: BaseException) -> None:
-    """Raise `InvalidRequest` for a value that PostgreSQL cannot keep: a number too large, a NUL."""
-    if isinstance(error, asyncpg.DataError):
+    """Raise `InvalidRequest` for what PostgreSQL cannot keep: a NUL, what is too large."""
+    if isinstance(error, asyncpg.DataError | asyncpg.ProgramLimitExceededError):
         raise InvalidRequest(f"the request holds a value that cannot be stored: {error}") from error
 
 

@@ -148,5 +148,5 @@ class SqliteStore:
 
 def _check_values(error: BaseException) -> None:
     """Raise `InvalidRequest` for what SQLite cannot keep: a number too large, a surrogate."""
-    if isinstance(error, OverflowError | UnicodeEncodeError):
+    if isinstance(error, OverflowError | UnicodeEncodeError | sqlite3.DataError):
         raise InvalidRequest(f"a value of the request cannot be stored: {error}") from error
