@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -269,6 +270,22 @@ async def test_what_was_taken_and_never_came_is_read_again(url: str, raw: Any) -
         assert (await reader.read(5)).deliveries == ()
         reader._doubtful.update(reader._streams)
         assert ids((await reader.read(5)).deliveries) == ids(lost)
+
+
+async def test_what_a_cancelled_read_still_brings_comes_once(url: str, raw: Any) -> None:
+    """It waits on, and what it has taken is also found among our own."""
+    queue = fresh()
+    async with publisher(url) as sender, consumer(url, queue) as reader:
+        read = asyncio.create_task(reader.read(5))
+        await until(lambda: reader._waiting)
+        read.cancel()
+        with suppress(asyncio.CancelledError):
+            await read
+        sent = messages(queue, 1)
+        await sender.publish(sent)
+        (waiting,) = reader._waiting
+        await asyncio.wait([waiting], timeout=LATE_SECONDS)
+        assert ids((await reader.read(5)).deliveries) == ids(sent)
 
 
 async def test_round_trips_and_commands_are_few(redis: service.RedisServer) -> None:

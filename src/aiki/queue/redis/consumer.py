@@ -275,10 +275,7 @@ class RedisConsumer:
     async def _take_over(self, room: int) -> None:
         """What dead workers left, while there is room for it."""
         taken = await self._recovery.take(self._name, self._healthy(), room)
-        for stream, entry in taken:
-            tag = _Tag(stream, entry.id)
-            if tag not in self._mine:
-                self._arrived.append(_Arrival(stream, entry))
+        self._arrived.extend(_Arrival(stream, entry) for stream, entry in taken)
 
     async def _wait(self, room: int) -> None:
         """Wait at all streams for the first message; a read that waits on serves a later call."""
@@ -360,6 +357,9 @@ class RedisConsumer:
         while self._arrived and len(deliveries) + len(refused) < room:
             stream, entry = self._arrived.popleft()
             tag = _Tag(stream, entry.id)
+            if tag in self._mine:
+                # A read that waited brought what was found among our own before.
+                continue
             if not entry.fields:
                 # It was deleted after it had been handed over.
                 useless.append(tag)
@@ -390,7 +390,8 @@ class RedisConsumer:
         with suppress(QueueUnavailable):
             self._gather_arrived()
         await self._end_waiting()
-        surplus = _parts(_Tag(stream, entry.id) for stream, entry in self._arrived)
+        arrived = {_Tag(stream, entry.id) for stream, entry in self._arrived}
+        surplus = _parts(arrived - self._mine)
         if surplus:
             with suppress(QueueUnavailable):
                 answers = await self._connection.each_answered(
