@@ -131,6 +131,24 @@ async def test_many_streams_of_a_server_that_is_away_hold_up_none_of_the_others(
                 await read_until(reader, lambda: lengths(places, gone) == {1})
 
 
+async def test_the_server_that_keeps_the_incarnation_may_be_away() -> None:
+    with service.private_cluster() as cluster:
+        away = cluster.node_of("aiki:incarnation")
+        homes = {queue: cluster.node_of(queue.key) for queue in many()}
+        there = [queue for queue, home in homes.items() if home != away]
+        async with publisher(cluster.url) as sender:
+            sent = [message for queue in there for message in messages(queue, 1)]
+            places = await sender.publish(sent)
+            records = [Published(m, p) for m, p in zip(sent, places, strict=True)]
+            _kill(server_pid(away.data))
+            await sender.ping()
+            gone = sent[::3]
+            for record in records[::3]:
+                key, entry = record.message.queue.key, record.publication.entry
+                homes[record.message.queue].client().xdel(key, entry)
+            assert await sender.missing(records) == gone
+
+
 def lengths(places: Mapping[Queue, service.RedisServer], queues: Sequence[Queue]) -> set[int]:
     """Of the streams of these."""
     return {places[queue].client().xlen(queue.key) for queue in queues}

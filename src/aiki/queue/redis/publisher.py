@@ -19,6 +19,9 @@ logger = logging.getLogger("aiki.queue")
 _PAGE = 500
 _MOST_PAGES = 20
 """Of one stream, looked at by one sweep; the next sweep goes on from there."""
+_PINGS = 8
+_PING_MS = 1_000
+"""How long Redis keeps what a ping wrote."""
 _START = "-"
 _OLDEST = 7
 """Version of Redis; Valkey says that it is like one of these."""
@@ -89,8 +92,8 @@ class RedisPublisher:
         incarnation, *found = await self._connection.each(
             [self._about_incarnation("GET"), *(self._find(each) for each in asked)]
         )
-        if isinstance(incarnation, Refusal):
-            raise self._connection.unavailable(incarnation.text)
+        # Of a cluster, the server that keeps it may be away; entries alone prove less, and enough.
+        known = None if isinstance(incarnation, Refusal) else _text(incarnation)
         there = {
             (each.message.queue, each.publication.entry)
             for each, answer in zip(asked, found, strict=True)
@@ -99,8 +102,7 @@ class RedisPublisher:
         return [
             each.message
             for each in published
-            # A server of a cluster may have been away that could not tell its incarnation.
-            if each.publication.incarnation not in ("", _text(incarnation))
+            if (known is not None and each.publication.incarnation not in ("", known))
             or (each.message.queue, each.publication.entry) not in there
         ]
 
@@ -119,7 +121,11 @@ class RedisPublisher:
         return swept
 
     async def ping(self) -> None:
-        await self._connection.one(self._about_incarnation("SET", new_id(), "NX"))
+        # They lie on different servers of a cluster, of which one is enough.
+        keys = [f"{self._address.prefix}aiki:ping:{number}" for number in range(_PINGS)]
+        await self._connection.each(
+            [Command(key, ("SET", key, "", "PX", _PING_MS)) for key in keys]
+        )
 
     async def close(self) -> None:
         await self._connection.close()
