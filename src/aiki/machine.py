@@ -3,7 +3,7 @@
 `decide(state, command, now)` answers the next state and the reason of the transition, or no reason
 where the state changes without one (a record, a request that is only noted). `LEGAL` lists, for
 each command and status, where it may lead and why; a command that is not listed for a status is an
-`InvalidTransition` and changes nothing. The rows T1 to T20 are named in `docs/state-machine.md`.
+`InvalidTransition` and changes nothing. The rows T1 to T21 are named in `docs/state-machine.md`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class Due(msgspec.Struct, frozen=True):
 
 class Admit(msgspec.Struct, frozen=True):
     """T20: the runs before it with the same ordering key have ended."""
+
+
+class Untangle(msgspec.Struct, frozen=True):
+    """T21: its turn never comes, since whoever stands before it waits for it."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -147,6 +151,7 @@ class Reconsider(msgspec.Struct, frozen=True):
 Command = (
     Due
     | Admit
+    | Untangle
     | Claim
     | Record
     | Park
@@ -194,6 +199,7 @@ _FORCED: tuple[Status, str | None] = ("cancelled", "forced")
 LEGAL: dict[type[Command], dict[Status, set[tuple[Status, str | None]]]] = {
     Due: {"scheduled": {("queued", "new")}},
     Admit: {"awaiting_turn": {("queued", "admitted"), ("scheduled", "admitted")}},
+    Untangle: {"awaiting_turn": {("failed", "deadlock")}},
     Claim: {"queued": {("running", "claimed")}},
     Record: {"running": {("running", None)}},
     Park: {"running": {("waiting", "parked"), ("queued", "woken"), ("paused", "paused")}},
@@ -265,6 +271,7 @@ def _verb(kind: type) -> str:
         "EndGrace": "end its grace",
         "Due": "become due",
         "Admit": "be admitted",
+        "Untangle": "be untangled",
     }
     verbs = {"Claim": "be claimed", "Recover": "be recovered", "Terminate": "be terminated"}
     return words.get(kind.__name__) or verbs.get(kind.__name__) or kind.__name__.lower()
@@ -304,6 +311,10 @@ def _admit(state: RunState, _: Admit, now: Instant) -> Decided:
     if state.due_at is not None and state.due_at > now:
         return _move(state, "scheduled", "admitted")
     return _move(state, "queued", "admitted", due_at=None)
+
+
+def _untangle(state: RunState, _: Untangle, now: Instant) -> Decided:
+    return _kill(state, "failed", "deadlock", now)
 
 
 def _claim(state: RunState, command: Claim, now: Instant) -> Decided:
@@ -470,6 +481,7 @@ def _reconsider(state: RunState, command: Reconsider, now: Instant) -> Decided:
 _DECIDE: dict[type[Command], Callable[[RunState, Any, Instant], Decided]] = {
     Due: _due,
     Admit: _admit,
+    Untangle: _untangle,
     Claim: _claim,
     Record: _record,
     Park: _park,

@@ -1,6 +1,6 @@
 """The whole legality matrix of runs: every status with every command, written out by hand.
 
-The rows come from the state-machine text (T1 to T20 and the rows that win over its table), not
+The rows come from the state-machine text (T1 to T21 and the rows that win over its table), not
 from `machine.LEGAL`; the last test of the first part compares the two in both directions.
 """
 
@@ -24,6 +24,7 @@ EPOCH = 3
 
 COMMANDS: dict[str, Command] = {
     "admit": machine.Admit(),
+    "untangle": machine.Untangle(),
     "due": machine.Due(),
     "claim": machine.Claim("worker-2", "claim-2", "source-2"),
     "record": machine.Record(EPOCH),
@@ -44,7 +45,7 @@ COMMANDS: dict[str, Command] = {
     "redeliver": machine.Redeliver(),
     "reconsider": machine.Reconsider("decision"),
 }
-"""All 20 commands; those of a worker carry the epoch of `in_status`."""
+"""All 21 commands; those of a worker carry the epoch of `in_status`."""
 
 FENCED = frozenset({"record", "park", "complete", "fail", "retry", "release", "diverge"})
 """Commands of a claim holder: out of place, they are a lost claim."""
@@ -53,6 +54,7 @@ _ = ""
 MATRIX: dict[str, tuple[str, ...]] = {
     # awaiting_turn scheduled queued running waiting paused diverged stalled; ended ones refuse all
     "admit": ("T20", _, _, _, _, _, _, _),
+    "untangle": ("T21", _, _, _, _, _, _, _),
     "due": (_, "T2", _, _, _, _, _, _),
     "claim": (_, _, "T3", _, _, _, _, _),
     "record": (_, _, _, "T4", _, _, _, _),
@@ -103,7 +105,7 @@ def test_the_matrix_names_every_status_and_command() -> None:
     assert set(STATUSES) == {*LIVE, *TERMINAL}
     assert {type(command) for command in COMMANDS.values()} == set(machine.LEGAL)
     assert MATRIX.keys() == COMMANDS.keys()
-    assert len(COMMANDS) == 20
+    assert len(COMMANDS) == 21
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -156,6 +158,7 @@ def _steps_of_claims() -> list[Step]:
     return [
         Step("T2", unstarted("scheduled", due_at=NOW), commands["due"], "queued", "new"),
         Step("T20", unstarted("awaiting_turn"), commands["admit"], "queued", "admitted"),
+        Step("T21", unstarted("awaiting_turn"), commands["untangle"], "failed", "deadlock"),
         Step(
             "T20",
             unstarted("awaiting_turn", due_at=LATER),

@@ -561,6 +561,17 @@ class StoreBehaviour:
         with pytest.raises(Exception):  # noqa: B017 - each database has its own
             await verbs.take_turns([Turn("r-2", "a", 2)])
 
+    async def test_who_waits_for_children_in_a_line(self, verbs: Verbs) -> None:
+        await verbs.insert_runs(
+            [a_run(id, "running" if id == "d" else "waiting") for id in "abcde"]
+        )
+        await verbs.take_turns([Turn(id, id, 1) for id in "abde"])
+        await verbs.replace_waits({id: [Wait("child", "x"), Wait("child", "y")] for id in "bcde"})
+        await verbs.replace_waits({"a": [Wait("event", "paid")]})
+        assert await verbs.waiting_in_line("", 10) == ["b", "e"]
+        assert await verbs.waiting_in_line("b", 10) == ["e"]
+        assert await verbs.waiting_in_line("", 1) == ["b"]
+
     async def test_who_holds_what(self, verbs: Verbs) -> None:
         held = {"holder": "w-1", "claim_id": "c-1", "epoch": 2}
         await verbs.insert_runs(

@@ -53,6 +53,7 @@ VALUES: dict[str, tuple[str | bytes | int | None, ...]] = {
     "unpublished": ("", 1, 10),
     "outbox_page": ("", 10),
     "published": ("", 1, 10),
+    "waiting_in_line": ("", 10),
     "note_published": (rows.as_json([("q-1", 1, "1-0", "x")]), 1),
     "count_ready": ("default", 1),
     "load_entry_page": ("e-1", 1, 1, 10),

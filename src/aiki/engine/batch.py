@@ -82,6 +82,8 @@ class Batch:
         self.results: dict[str, bytes | Failure] = {}
         self.letters: dict[str, DeadLetter] = {}
         """Dead letters that are to be redriven."""
+        self.circles: list[Sequence[Run]] = []
+        """Runs that wait for each other, as they were found."""
         self.again: set[str] = set()
         """Ready runs that did not change, and are to be announced again."""
         self.inputs: dict[str, bytes] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiki.clock import jitter
 from aiki.engine.batch import Batch
+from aiki.engine.circles import UntangleRuns, find_circles
 from aiki.engine.upkeep import SUSPECT_MS, DeleteRuns, RecoverRuns, StallRuns, WakeDue
 from aiki.errors import AikiError
 from aiki.machine import wake_at
@@ -97,6 +98,22 @@ async def stall(engine: Engine) -> int:
     return await _send(engine, StallRuns(ids=tuple(ids), ready_before=before)) if ids else 0
 
 
+async def untangle(engine: Engine) -> int:
+    """End children who wait for a turn that waits for them. Answers how many."""
+    total, after = 0, ""
+    while True:
+
+        async def look(tx: Transaction) -> tuple[list[str], bool]:
+            found = await tx.waiting_in_line(after, AT_ONCE)  # noqa: B023 - awaited in this turn
+            return found, bool(await find_circles(found, tx))
+
+        ids, entangled = await engine.store.glance(look)
+        total += await _send(engine, UntangleRuns(ids=tuple(ids))) if entangled else 0
+        if len(ids) < AT_ONCE:
+            return total
+        after = ids[-1]
+
+
 async def retention(engine: Engine) -> int:
     """Delete runs that ended long ago, and workers that left. Answers how many runs."""
     deleted = 0
@@ -142,6 +159,7 @@ DAEMONS: tuple[Daemon, ...] = (
     Daemon(recover, "recovery_interval_ms"),
     Daemon(republish, "republish_interval_ms"),
     Daemon(stall, "upkeep_interval_ms"),
+    Daemon(untangle, "upkeep_interval_ms"),
     Daemon(retention, "upkeep_interval_ms"),
     Daemon(forget, "forget_interval_ms"),
 )

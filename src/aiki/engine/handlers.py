@@ -7,6 +7,7 @@ from typing import Any
 
 from aiki.engine import bulk as bulks
 from aiki.engine import (
+    circles,
     controls,
     events,
     letters,
@@ -65,6 +66,7 @@ HANDLERS: dict[type[Operation[Any]], Handler] = {
     publications.ForgetPublications: Handler(
         publications.prepare_forget, publications.apply_forget
     ),
+    circles.UntangleRuns: Handler(circles.prepare_untangling, circles.apply_untangling),
     upkeep.WakeDue: Handler(upkeep.prepare_wake, upkeep.apply_wake),
     upkeep.RecoverRuns: Handler(upkeep.prepare_recovery, upkeep.apply_recovery),
     upkeep.StallRuns: Handler(upkeep.prepare_stall, upkeep.apply_stall),

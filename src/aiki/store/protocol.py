@@ -370,6 +370,10 @@ class Transaction(Protocol):
         """The first run of each line that has any."""
         ...
 
+    async def waiting_in_line(self, after: str, limit: int) -> list[str]:
+        """Runs that wait for children while others may await their turn behind them; by id."""
+        ...
+
     async def drop_lines(self, lines: Sequence[str]) -> None:
         """Forget these lines: they are locked, and empty."""
         ...

@@ -402,6 +402,12 @@ SELECT CAST(wanted.id AS BINARY) AS line,
         WHERE turn.line = CAST(wanted.id AS BINARY) ORDER BY turn.sequence LIMIT 1)
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted;
 
+-- waiting_in_line --
+SELECT t.run_id FROM ordering_turn AS t JOIN run AS r ON r.id = t.run_id
+WHERE t.run_id > ?1 AND r.status = 'waiting'
+AND EXISTS (SELECT 1 FROM wait AS w WHERE w.run_id = t.run_id AND w.kind = 'child')
+ORDER BY t.run_id LIMIT ?2;
+
 -- drop_lines --
 DELETE l
 FROM JSON_TABLE(?1, '$[*]' COLUMNS (id VARCHAR(1300) CHARACTER SET utf8mb4 PATH '$')) AS wanted

@@ -137,6 +137,9 @@ class MySqlTransaction(MemoVerbs):
         found = await self._rows("first_turns", rows.each_json(lines))
         return {line: run_id for line, run_id in found if run_id is not None}
 
+    async def waiting_in_line(self, after: str, limit: int) -> list[str]:
+        return await self._firsts("waiting_in_line", after, limit)
+
     async def drop_lines(self, lines: Sequence[str]) -> None:
         await self._put("drop_lines", rows.each_json(lines))
 

@@ -111,6 +111,9 @@ class PostgresTransaction(MemoVerbs):
         found = await self._rows("first_turns", list(lines))
         return {line: run_id for line, run_id in found if run_id is not None}
 
+    async def waiting_in_line(self, after: str, limit: int) -> list[str]:
+        return await self._firsts("waiting_in_line", after, limit)
+
     async def drop_lines(self, lines: Sequence[str]) -> None:
         await self._rows("drop_lines", list(lines))
 

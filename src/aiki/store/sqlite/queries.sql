@@ -270,6 +270,12 @@ SELECT wanted.value,
         ORDER BY t.sequence LIMIT 1)
 FROM json_each(?1) AS wanted;
 
+-- waiting_in_line --
+SELECT t.run_id FROM ordering_turn AS t JOIN run AS r ON r.id = t.run_id
+WHERE t.run_id > ?1 AND r.status = 'waiting'
+AND EXISTS (SELECT 1 FROM wait AS w WHERE w.run_id = t.run_id AND w.kind = 'child')
+ORDER BY t.run_id LIMIT ?2;
+
 -- drop_lines --
 DELETE FROM ordering_line WHERE id IN (SELECT value FROM json_each(?1));
 

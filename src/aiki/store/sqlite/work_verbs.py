@@ -118,6 +118,9 @@ class SqliteTransaction(MemoVerbs):
         found = self._sql.rows("first_turns", rows.ids_json(lines))
         return {line: run_id for line, run_id in found if run_id is not None}
 
+    async def waiting_in_line(self, after: str, limit: int) -> list[str]:
+        return [row[0] for row in self._sql.rows("waiting_in_line", after, limit)]
+
     async def drop_lines(self, lines: Sequence[str]) -> None:
         self._sql.run("drop_lines", rows.ids_json(lines))
 
