@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +18,8 @@ SHARD = "AIKI_CHAOS_SHARD"
 """Says of a worker which shard it serves."""
 SHARDS = ("east", "west")
 _SHORT = Retry.fixed(20, timedelta(milliseconds=20))
-_QUIET_LEAVES = ("count", "count", "sleep", "flaky", "stubborn")
-_LEAVES = (*_QUIET_LEAVES, "wait")
-_BRANCHES = ("both", "both", "child", "doomed")
+_LEAVES = ("count", "count", "sleep", "flaky", "stubborn")
+_BRANCHES = ("both", "both", "child")
 _NEVER = timedelta(days=1)
 _GRACE = timedelta(seconds=5)
 go = event("go", int)
@@ -41,16 +40,20 @@ class Node:
     """Of a run without children."""
 
 
-def draw(random: Random, id: str, depth: int = 3, leaves: Sequence[str] = _LEAVES) -> Node:
-    """A tree; the same for the same state of `random`."""
-    kind = random.choice([*leaves, *_BRANCHES * (depth > 0)]) if depth < 3 else "both"
+def draw(random: Random, id: str, depth: int = 3, doomed: bool = False) -> Node:
+    """A tree; the same for the same state of `random`.
+
+    Below what is `doomed` nobody sends events, and nothing is started that would outlive it.
+    """
+    leaves = _LEAVES if doomed else (*_LEAVES, "wait")
+    branches = _BRANCHES if doomed else (*_BRANCHES, "doomed")
+    kind = random.choice([*leaves, *branches * (depth > 0)]) if depth < 3 else "both"
     if kind in ("both", "child"):
         count = random.randint(2, 4)
-        parts = [draw(random, f"{id}.{place}", depth - 1, leaves) for place in range(count)]
+        parts = [draw(random, f"{id}.{place}", depth - 1, doomed) for place in range(count)]
         return Node(kind, id, parts=tuple(parts))
     if kind == "doomed":
-        # Nobody sends events to what is below it.
-        part = draw(random, f"{id}.0", depth - 1, _QUIET_LEAVES)
+        part = draw(random, f"{id}.0", depth - 1, doomed=True)
         return Node(kind, id, random.randint(0, 1_500), (part,))
     numbers = {
         "sleep": random.randint(1, 1_500),

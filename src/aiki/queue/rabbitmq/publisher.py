@@ -88,13 +88,15 @@ class RabbitPublisher:
         asked: defaultdict[Stream, list[Published]] = defaultdict(list)
         for each in published:
             asked[stream_of(each.message)].append(each)
-        gone: list[Message] = []
+        waiting: dict[Stream, int] = {}
         async with self._links.in_time() as link:
-            for stream, its in asked.items():
-                waiting = await self._look(link, stream)
-                if waiting is not None:
-                    gone.extend(self._gone(stream, waiting, its))
-        return gone
+            await _all([self._look(link, stream, waiting) for stream in asked])
+        return [
+            message
+            for stream, its in asked.items()
+            if stream in waiting
+            for message in self._gone(stream, waiting[stream], its)
+        ]
 
     async def sweep(self, live: LiveRuns) -> int:
         """Removes dead news alone, since whoever reads a message settles it; forgets the looks."""
@@ -104,7 +106,8 @@ class RabbitPublisher:
             channel = await link.channel()
             dead = await self._dead(channel)
         try:
-            alive = await live([run_id for run_id in dead.values() if run_id])
+            runs = [run_id for run_id in dead.values() if run_id]
+            alive = await live(runs) if runs else set[str]()
             over = [tag for tag, run_id in dead.items() if run_id not in alive]
             async with self._links.in_time():
                 for tag in over:
@@ -207,16 +210,16 @@ class RabbitPublisher:
 
         await _all([send(message) for message in messages])
 
-    async def _look(self, link: Link, stream: Stream) -> int | None:
-        """How many messages wait for a consumer; None where the queue fails."""
+    async def _look(self, link: Link, stream: Stream, waiting: dict[Stream, int]) -> None:
+        """Note how many messages wait for a consumer; a queue that fails proves nothing."""
         condition = self._condition(stream.name)
         if condition.pause_seconds:
-            return None
+            return
         try:
-            return await declare(link, stream)
+            async with self._trials:
+                waiting[stream] = await declare(link, stream)
         except AMQPChannelError as error:
             condition.failed(error)
-            return None
 
     async def _dead(self, channel: AbstractChannel) -> dict[int, str]:
         """Some of what was delivered too often: the broker's number of each, and its run."""
