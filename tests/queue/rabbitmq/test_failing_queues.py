@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,16 +188,28 @@ async def test_a_queue_that_is_there_is_taken_as_it_is(url: str, arguments: Argu
     assert await waiting(url, stream) == 0
 
 
-async def test_a_worker_that_reads_only_queues_that_fail_says_so(node: service.RabbitMq) -> None:
-    """So that its subscriber polls the server."""
+async def test_a_worker_that_reads_only_queues_that_fail_says_so_until_one_works(
+    node: service.RabbitMq, failing: str, clock: HandClock
+) -> None:
+    """So that its subscriber polls the server meanwhile."""
     bad = fresh()
     async with (
-        trouble(node, bad, "refuses"),
-        consumer(node.url, bad, wait_ms=MOMENT_MS) as reader,
+        publisher(node.url) as sender,
+        consumer(node.url, bad, timeout_ms=PATIENT_MS, wait_ms=MOMENT_MS, clock=clock) as reader,
     ):
-        for _ in range(2):
-            with pytest.raises(QueueUnavailable, match=bad.queue.workflow):
+        async with trouble(node, bad, failing):
+            with suppress(QueueUnavailable):
                 await reader.read(1)
+            for _ in range(2):
+                with pytest.raises(QueueUnavailable, match=bad.queue.workflow):
+                    await reader.read(1)
+        clock.seconds += LONG_SECONDS
+        sent = messages(bad, 1)
+        await sender.publish(sent)
+        async with asyncio.timeout(LATE_SECONDS):
+            found: set[str] = set()
+            while not found >= set(ids(sent)):
+                found |= set(ids((await reader.read(5)).deliveries))
 
 
 async def test_a_queue_that_is_deleted_while_it_is_read_is_made_again(url: str) -> None:

@@ -142,9 +142,12 @@ class RabbitConsumer:
         closed = [source for source in self._sources if not source.is_open]
         due = [source for source in closed if source.condition.allows()]
         await self._each(link, [(source, source.open(link)) for source in due])
+        if any(source.is_open for source in self._sources):
+            return
         failures = [source.condition.failure for source in self._sources]
         if failures and all(failures):
-            raise self._links.unavailable(f"no queue works: {failures[0]}")
+            name = self._sources[0].stream.name
+            raise self._links.unavailable(f"no queue works, as {name}: {failures[0]}")
 
     async def _each(
         self, link: Link, work: Sequence[tuple[Source, Coroutine[Any, Any, None]]]
