@@ -209,7 +209,13 @@ class Driver:
             if call.key in self._execution.live:
                 self._journal.add_effect(call.details)
                 return self._entry(call.key, "effect", name=call.name)
-        return self._result_entry() or self._outside.next_entry(self._env.now(), self._entry)
+        return self._result_entry() or self._outside.next_entry(
+            self._env.now(),
+            self._entry,
+            # Children that come before a request to stop are stopped by it: the server has to
+            # know them first.
+            stop_waits=self._journal.has_children,
+        )
 
     def _result_entry(self) -> Entry | None:
         results = self._desk.results
@@ -389,7 +395,7 @@ class Driver:
             return
         failpoints.hit("after_report_before_next")
         self._desk.open_gates(self._execution.live)
-        if self._may_park() or self._journal.unreported:
+        if self._may_park() or self._journal.unreported or self._outside.has_news:
             self._env.soon(self.pump)
 
     def _settle(self) -> None:

@@ -48,6 +48,11 @@ class Journal:
         self._children.append((key, start))
         self._changes += 1
 
+    @property
+    def has_children(self) -> bool:
+        """Whether children are to be started of which the server was not told."""
+        return bool(self._children)
+
     def add_effect(self, effect: EventSend | StopRequest) -> None:
         """Something is to be told to another run."""
         if isinstance(effect, EventSend):

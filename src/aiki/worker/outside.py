@@ -69,12 +69,17 @@ class Outside:
         """Whether there is a fact that a live wait would take."""
         return self.inbox.first(self.is_wanted) is not None
 
-    def next_entry(self, now: Instant, make: MakeEntry) -> Entry | None:
+    def next_entry(
+        self, now: Instant, make: MakeEntry, *, stop_waits: bool = False
+    ) -> Entry | None:
         """The oldest fact for which a live wait exists, as an entry.
 
-        By database instant; then cancel, event, child, timer; then id.
+        By database instant; then cancel, event, child, timer; then id. With `stop_waits` it is no
+        request to stop.
         """
-        fact = self.inbox.first(self.is_wanted)
+        fact = self.inbox.first(
+            lambda fact: self.is_wanted(fact) and not (stop_waits and fact.kind == "cancel")
+        )
         timer = self._due_timer(now)
         if timer is not None and (fact is None or (timer.due_at or 0) < fact.at):
             self.withdraw(timer)
