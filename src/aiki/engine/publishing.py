@@ -316,7 +316,12 @@ class Publishing:
         async def live(ids: Sequence[str]) -> set[str]:
             return set(await self._engine.store.glance(lambda tx: tx.live_runs(ids)))
 
-        swept = await self._publisher.sweep(live)
+        swept = found = await self._publisher.sweep(live)
+        while found >= EXAMINED and await self._duty.keep():
+            # Where so many were found, there may be as many again.
+            await asyncio.sleep(_BURST_SECONDS)
+            found = await self._publisher.sweep(live)
+            swept += found
         self.counts.swept += swept
         await self._engine.session(_PUBLISHER).call(ForgetPublications())
         return swept

@@ -149,6 +149,23 @@ async def test_the_server_that_keeps_the_incarnation_may_be_away() -> None:
             assert await sender.missing(records) == gone
 
 
+async def test_streams_are_swept_although_their_names_are_lost(
+    cluster: service.RedisCluster,
+) -> None:
+    registry = cluster.node_of("aiki:streams")
+    homes = {queue: cluster.node_of(queue.key) for queue in many()}
+    there = [queue for queue, home in homes.items() if home != registry]
+
+    async def nobody(runs: Sequence[str]) -> set[str]:
+        return set()
+
+    async with publisher(cluster.url) as sender:
+        await sender.publish([message for queue in there for message in messages(queue, 1)])
+        registry.client().flushall()
+        await sender.sweep(nobody)
+    assert lengths(homes, there) == {0}
+
+
 def lengths(places: Mapping[Queue, service.RedisServer], queues: Sequence[Queue]) -> set[int]:
     """Of the streams of these."""
     return {places[queue].client().xlen(queue.key) for queue in queues}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from aiki.queue.message import Message
 from aiki.queue.publisher import NOWHERE, Publication, Published
 from aiki.queue.redis.publisher import RedisPublisher, unsuitable
 from tests.queue.redis.support import collect, consumer, fresh, ids, messages, publisher
+from tests.server.support import House
 from tests.services import redis as service
 
 redis = service.redis
@@ -204,3 +206,21 @@ async def test_a_full_redis_is_told_and_nothing_breaks() -> None:
             sent = messages(queue, 1)
             await sender.publish(sent)
             assert ids(await collect(reader, 1)) == ids(sent)
+
+
+async def test_one_sweep_removes_all_that_nobody_needs(url: str, raw: Any, tmp_path: Path) -> None:
+    """Workers that poll leave their messages behind."""
+    queue = fresh()
+    prefix = f"{queue.workflow}:"
+    with_prefix = f"{url}?prefix={prefix}"
+    async with publisher(with_prefix) as sender:
+        for _ in range(12):
+            await sender.publish(messages(queue, 1_000))
+    # No loop of the server sweeps in this test.
+    seldom = {"republish_interval_ms": 1_000_000, "sweep_interval_ms": 1_000_000}
+    house = House(tmp_path / "x.db", engine=seldom, publisher=RedisPublisher(with_prefix))
+    async with house:
+        publishing = house.engine.publishing
+        assert publishing is not None
+        assert await publishing.sweep() == 12_000
+    assert raw.xlen(prefix + queue.key) == 0

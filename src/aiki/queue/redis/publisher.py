@@ -44,6 +44,8 @@ class RedisPublisher:
         )
         self._incarnation_key = f"{self._address.prefix}aiki:incarnation"
         self._streams_key = f"{self._address.prefix}aiki:streams"
+        self._written: set[str] = set()
+        """Names of the streams that this publisher has written to."""
         self._cursors: dict[str, str] = {}
 
     async def open(self) -> None:
@@ -63,6 +65,7 @@ class RedisPublisher:
     async def publish(self, messages: Sequence[Message]) -> list[Publication]:
         added = [self._add(message) for message in messages]
         names = list(dict.fromkeys(message.queue.key for message in messages))
+        self._written.update(names)
         *_, incarnation = answers = await self._connection.each(
             [
                 self._about_incarnation("SET", new_id(), "NX"),
@@ -107,11 +110,8 @@ class RedisPublisher:
         ]
 
     async def sweep(self, live: LiveRuns) -> int:
-        found = await self._connection.one(
-            Command(self._streams_key, ("SMEMBERS", self._streams_key))
-        )
         swept = 0
-        for name in sorted(_text(each) for each in found):
+        for name in sorted(await self._names()):
             try:
                 swept += await self._sweep(name, live)
             except QueueUnavailable as error:
@@ -119,6 +119,13 @@ class RedisPublisher:
                 logger.warning("a stream was not swept: %s", error)
                 await self.ping()
         return swept
+
+    async def _names(self) -> set[str]:
+        """Of all streams; of a cluster, the server that keeps them may be away or wiped."""
+        command = Command(self._streams_key, ("SMEMBERS", self._streams_key))
+        (answer,) = await self._connection.each_answered([command])
+        found = () if isinstance(answer, Refusal) else answer
+        return self._written.union(map(_text, found))
 
     async def ping(self) -> None:
         # They lie on different servers of a cluster, of which one is enough.
