@@ -75,7 +75,7 @@ FENCES = (
     ),
     Mutant(
         "claim-without-new-epoch",
-        "machine.py",
+        "machine/decisions.py",
         "        epoch=state.epoch + 1,\n        holder=command.worker,",
         "        epoch=max(state.epoch, 1),\n        holder=command.worker,",
         (
@@ -85,7 +85,7 @@ FENCES = (
     ),
     Mutant(
         "terminate-without-new-epoch",
-        "machine.py",
+        "machine/decisions.py",
         "return _end(state, status, reason, now, epoch=state.epoch + 1)",
         "return _end(state, status, reason, now, epoch=state.epoch)",
         (MATRIX + "test_who_ends_it_from_outside_fences_the_holder",),
@@ -147,7 +147,7 @@ RECOVERY = (
     ),
     Mutant(
         "losses-never-cleared",
-        "machine.py",
+        "machine/decisions.py",
         'return {"losses": 0, "alone_losses": 0, "command_id": command.command_id}',
         'return {"command_id": command.command_id}',
         (MATRIX + "test_what_clears_losses",),
@@ -161,7 +161,7 @@ RECOVERY = (
     ),
     Mutant(
         "always-alone",
-        "machine.py",
+        "machine/decisions.py",
         "alone = state.losses >= ALONE_AFTER_LOSSES",
         "alone = state.losses >= 0",
         (

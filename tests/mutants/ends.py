@@ -35,7 +35,7 @@ STOPS = (
     ),
     Mutant(
         "grace-ends-early",
-        "machine.py",
+        "machine/decisions.py",
         "if state.grace_until is None or state.grace_until > now:",
         "if state.grace_until is None:",
         (MATRIX + "test_the_grace_does_not_end_early",),

@@ -61,7 +61,7 @@ WAKING = (
     ),
     Mutant(
         "start-due-early",
-        "machine.py",
+        "machine/decisions.py",
         "if state.due_at is not None and state.due_at > now:\n        raise",
         "if state.due_at is not None and state.due_at < 0:\n        raise",
         (MATRIX + "test_nothing_is_due_early",),

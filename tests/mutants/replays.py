@@ -131,7 +131,7 @@ EFFECTS = (
     ),
     Mutant(
         "run-attempts-not-counted",
-        "machine.py",
+        "machine/decisions.py",
         'changes = {"attempt": state.attempt + 1, "retry_pending": False}',
         'changes = {"attempt": state.attempt, "retry_pending": False}',
         (

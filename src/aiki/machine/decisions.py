@@ -1,10 +1,4 @@
-"""The state machine of runs and of task attempts: pure, with every legal transition in one table.
-
-`decide(state, command, now)` answers the next state and the reason of the transition, or no reason
-where the state changes without one (a record, a request that is only noted). `LEGAL` lists, for
-each command and status, where it may lead and why; a command that is not listed for a status is an
-`InvalidTransition` and changes nothing. The rows T1 to T21 are named in `docs/state-machine.md`.
-"""
+"""Decisions: what a command makes of a run's state, with every legal transition in one table."""
 
 from __future__ import annotations
 
@@ -15,7 +9,31 @@ import msgspec
 
 from aiki.clock import Instant
 from aiki.errors import ClaimLost, InvalidTransition
-from aiki.model.run import TERMINAL, RunState, Status, StopCause
+from aiki.machine.commands import (
+    Admit,
+    Claim,
+    Command,
+    Complete,
+    Diverge,
+    Due,
+    EndGrace,
+    Fail,
+    Park,
+    Pause,
+    Reconsider,
+    Record,
+    Recover,
+    Redeliver,
+    Release,
+    RequestStop,
+    Resume,
+    RetryRun,
+    Stall,
+    Terminate,
+    Untangle,
+    Wake,
+)
+from aiki.model.run import TERMINAL, RunState, Status
 
 ALONE_AFTER_LOSSES = 2
 """From this many losses without progress on, a run is executed with nothing beside it."""
@@ -24,153 +42,6 @@ DEAD_LETTER_AFTER = 3
 """Losses while alone that make a dead letter."""
 
 _replace = msgspec.structs.replace
-
-
-class Due(msgspec.Struct, frozen=True):
-    """T2: the start's delay is over."""
-
-
-class Admit(msgspec.Struct, frozen=True):
-    """T20: the runs before it with the same ordering key have ended."""
-
-
-class Untangle(msgspec.Struct, frozen=True):
-    """T21: its turn never comes, since whoever stands before it waits for it."""
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """T3: a worker takes the run."""
-
-    worker: str
-    claim_id: str
-    fingerprint: str | None = None
-
-
-class Record(msgspec.Struct, frozen=True):
-    """The claim holder recorded entries: progress."""
-
-    epoch: int
-    stop_delivered: bool = False
-    grace_ms: int = 0
-
-
-class Park(msgspec.Struct, frozen=True):
-    """T5: the run waits; `ready` if something it waits for is already there."""
-
-    epoch: int
-    due_at: Instant | None
-    ready: bool
-    command_id: str | None = None
-
-
-class Complete(msgspec.Struct, frozen=True):
-    """T5: the workflow returned."""
-
-    epoch: int
-    command_id: str | None = None
-
-
-class Fail(msgspec.Struct, frozen=True):
-    """T5: the workflow raised."""
-
-    epoch: int
-    command_id: str | None = None
-
-
-class RetryRun(msgspec.Struct, frozen=True):
-    """T5: the workflow raised, and is to be tried again from its beginning."""
-
-    epoch: int
-    due_at: Instant
-    command_id: str | None = None
-
-
-class Release(msgspec.Struct, frozen=True):
-    """T7: the worker gives the run back untouched."""
-
-    epoch: int
-    command_id: str | None = None
-
-
-class Diverge(msgspec.Struct, frozen=True):
-    """T18: code and records part."""
-
-    epoch: int
-    command_id: str | None = None
-
-
-class Recover(msgspec.Struct, frozen=True):
-    """T6: the worker is silent or dead."""
-
-
-class Wake(msgspec.Struct, frozen=True):
-    """T8 to T12: something that the run waits for is there."""
-
-    reason: str
-
-
-class Pause(msgspec.Struct, frozen=True):
-    """T13."""
-
-
-class Resume(msgspec.Struct, frozen=True):
-    """T14; `in_turn` where the run has an ordering key: before its first claim it lines up."""
-
-    in_turn: bool = False
-
-
-class RequestStop(msgspec.Struct, frozen=True):
-    """T15, T17: cancel on request, or because the run's time is over."""
-
-    cause: StopCause
-    grace_ms: int = 0
-
-
-class Terminate(msgspec.Struct, frozen=True):
-    """T15: end it now."""
-
-
-class EndGrace(msgspec.Struct, frozen=True):
-    """T15, T17: the time for clean-up is over."""
-
-
-class Stall(msgspec.Struct, frozen=True):
-    """T16: nobody took it for too long."""
-
-
-class Redeliver(msgspec.Struct, frozen=True):
-    """T16: offer it again."""
-
-
-class Reconsider(msgspec.Struct, frozen=True):
-    """T19: new code or an operator's decision may resolve the divergence."""
-
-    reason: str
-
-
-Command = (
-    Due
-    | Admit
-    | Untangle
-    | Claim
-    | Record
-    | Park
-    | Complete
-    | Fail
-    | RetryRun
-    | Release
-    | Diverge
-    | Recover
-    | Wake
-    | Pause
-    | Resume
-    | RequestStop
-    | Terminate
-    | EndGrace
-    | Stall
-    | Redeliver
-    | Reconsider
-)
 
 
 class Decided(NamedTuple):
