@@ -354,7 +354,7 @@ class Line:
 
 
 def _hold_reports(monkeypatch: pytest.MonkeyPatch) -> Line:
-    line, post = Line(), Reporter.post
+    line, post = Line(), Reporter._ask
 
     async def held(reporter: Reporter, reports: list[RunReport]) -> Reported:
         if not any(report.entries for report in reports):
@@ -365,7 +365,7 @@ def _hold_reports(monkeypatch: pytest.MonkeyPatch) -> Line:
         line.answered.set()
         return answer
 
-    monkeypatch.setattr(Reporter, "post", held)
+    monkeypatch.setattr(Reporter, "_ask", held)
     return line
 
 
