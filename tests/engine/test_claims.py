@@ -24,7 +24,7 @@ from aiki.operations.work import (
     Parked,
     RegisterWorker,
 )
-from aiki.store.protocol import ALL_NEWS
+from aiki.store.records import ALL_NEWS
 from tests.engine.support import (
     COMPLETE,
     FAILURE,

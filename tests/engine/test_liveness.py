@@ -16,7 +16,7 @@ from aiki.model.failure import DeadLettered
 from aiki.operations.catalog import ListDeadLetters, ListWorkers
 from aiki.operations.runs import PauseRun
 from aiki.operations.work import Heartbeat, Holding, LeaveWorker, Listen
-from aiki.store.protocol import ALL_NEWS
+from aiki.store.records import ALL_NEWS
 from tests.engine.support import (
     COMPLETE,
     LEASE_MS,

@@ -12,7 +12,7 @@ from aiki.errors import NotFound
 from aiki.model.audit import Principal
 from aiki.model.run import RunResult
 from aiki.operations.runs import GetRun
-from aiki.store.protocol import ALL_NEWS
+from aiki.store.records import ALL_NEWS
 from tests.engine.support import COMPLETE, Ring
 
 

@@ -22,7 +22,8 @@ from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec
 from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.runs import RunQuery
 from aiki.operations.work import ChildRef, Offer
-from aiki.store.protocol import (
+from aiki.store.protocol import Store, Transaction
+from aiki.store.records import (
     ALL_NEWS,
     NO_NEWS,
     Announcement,
@@ -36,8 +37,6 @@ from aiki.store.protocol import (
     Place,
     Ready,
     Reference,
-    Store,
-    Transaction,
     Turn,
 )
 

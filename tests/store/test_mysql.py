@@ -20,7 +20,8 @@ from aiki.store.mysql.pool import Pool
 from aiki.store.mysql.statements import Counts, Statements
 from aiki.store.mysql.store import MySqlStore
 from aiki.store.mysql.template import Template, literal
-from aiki.store.protocol import AttemptRow, EntryRow, News, Reference, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import AttemptRow, EntryRow, News, Reference
 from tests.services import mysql
 from tests.store.behaviour import (
     OFFERS,

@@ -16,7 +16,8 @@ from aiki.store.mysql import connection, pool, trouble
 from aiki.store.mysql.address import Address
 from aiki.store.mysql.connection import Connection, connect
 from aiki.store.mysql.store import MySqlStore
-from aiki.store.protocol import EntryRow, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import EntryRow
 from tests.services import mysql
 from tests.services.proxy import Proxy
 from tests.store.behaviour import Verbs, a_run, an_entry

@@ -10,7 +10,8 @@ import pytest
 
 from aiki.store.mysql import news, presence
 from aiki.store.mysql.store import MySqlStore
-from aiki.store.protocol import ALL_NEWS, News, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import ALL_NEWS, News
 from tests.services import mysql
 from tests.store.behaviour import Verbs, a_run
 

@@ -16,7 +16,7 @@ from aiki.store.mysql.connection import TEMPLATES, Connection, connect
 from aiki.store.mysql.store import MySqlStore
 from aiki.store.mysql.work_verbs import MySqlTransaction
 from aiki.store.named_sql import load_sql
-from aiki.store.protocol import AttemptRow, Consumed, EntryRow, EventKey, Page, Reference
+from aiki.store.records import AttemptRow, Consumed, EntryRow, EventKey, Page, Reference
 from tests.services import mysql
 from tests.store.behaviour import OFFERS, a_fact, a_run, a_worker, an_attempt, an_entry, ready
 

@@ -18,7 +18,8 @@ from aiki.store.mysql.address import Address
 from aiki.store.mysql.connection import connect
 from aiki.store.mysql.migrations import MIGRATIONS, SCHEMA_VERSION, Migration, migrate
 from aiki.store.mysql.store import MySqlStore
-from aiki.store.protocol import EntryRow, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import EntryRow
 from tests.services import mysql, server
 from tests.store.behaviour import OFFERS, Verbs, a_run, a_worker, an_entry, ready
 

@@ -17,7 +17,8 @@ from aiki.store.postgres.connection import Dialect, connect
 from aiki.store.postgres.pool import Pool
 from aiki.store.postgres.statements import Counts, Statements
 from aiki.store.postgres.store import PostgresStore
-from aiki.store.protocol import ALL_NEWS, AttemptRow, EntryRow, News, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import ALL_NEWS, AttemptRow, EntryRow, News
 from tests.services import postgres
 from tests.store.behaviour import (
     OFFERS,

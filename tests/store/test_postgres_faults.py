@@ -14,7 +14,8 @@ from aiki.errors import ConfigurationError, StoreUnavailable
 from aiki.store.postgres import connection, pool, trouble
 from aiki.store.postgres.connection import connect
 from aiki.store.postgres.store import PostgresStore
-from aiki.store.protocol import ALL_NEWS, EntryRow, News, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import ALL_NEWS, EntryRow, News
 from tests.services import postgres
 from tests.services.proxy import Proxy
 from tests.store.behaviour import Verbs, a_run, an_entry

@@ -14,15 +14,8 @@ from aiki.operations.runs import RunQuery
 from aiki.store.postgres.connection import QUERIES, Connection, connect
 from aiki.store.postgres.migrations import MIGRATIONS
 from aiki.store.postgres.store import PostgresStore
-from aiki.store.protocol import (
-    AttemptRow,
-    Consumed,
-    EntryRow,
-    EventKey,
-    Page,
-    Reference,
-    Transaction,
-)
+from aiki.store.protocol import Transaction
+from aiki.store.records import AttemptRow, Consumed, EntryRow, EventKey, Page, Reference
 from tests.services import postgres
 from tests.store.behaviour import OFFERS, a_fact, a_run, a_worker, an_attempt, an_entry, ready
 

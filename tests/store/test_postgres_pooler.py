@@ -10,7 +10,8 @@ import pytest
 
 from aiki.store.postgres.address import Address
 from aiki.store.postgres.store import PostgresStore
-from aiki.store.protocol import ALL_NEWS, EntryRow, News, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import ALL_NEWS, EntryRow, News
 from tests.services import pgbouncer, postgres
 from tests.services.server import private
 from tests.store.behaviour import OFFERS, Verbs, a_run, an_entry, ready

@@ -18,7 +18,8 @@ from aiki.store.postgres.address import Address
 from aiki.store.postgres.connection import connect
 from aiki.store.postgres.migrations import MIGRATIONS, SCHEMA_VERSION, Migration, migrate
 from aiki.store.postgres.store import PostgresStore
-from aiki.store.protocol import EntryRow, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import EntryRow
 from tests.services import postgres
 from tests.store.behaviour import OFFERS, Verbs, a_run, a_worker, an_entry, ready
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from aiki.errors import ConfigurationError, InvalidRequest, StoreUnavailable
-from aiki.store.protocol import EntryRow
+from aiki.store.records import EntryRow
 from aiki.store.sqlite import migrations
 from aiki.store.sqlite import store as sqlite_store
 from aiki.store.sqlite.connection import open_connection, refuse_network_file_system

@@ -18,7 +18,8 @@ from aiki.model.failure import ChildEnded, Failure, encode_failure
 from aiki.model.run import TERMINAL, Run, RunState, Transition
 from aiki.model.task import Decision, Divergence, Fact, Wait
 from aiki.model.worker import DeadLetter
-from aiki.store.protocol import (
+from aiki.store.protocol import Transaction
+from aiki.store.records import (
     NO_NEWS,
     Announcement,
     AttemptRow,
@@ -29,7 +30,6 @@ from aiki.store.protocol import (
     News,
     Ready,
     Reference,
-    Transaction,
 )
 
 _replace = msgspec.structs.replace

@@ -27,7 +27,7 @@ from aiki.operations.bulk import (
     SentEvents,
 )
 from aiki.operations.runs import RunQuery, Started, StartRun
-from aiki.store.protocol import Page
+from aiki.store.records import Page
 
 _UNFINISHED = tuple(status for status in STATUSES if status not in TERMINAL)
 _DETAIL_LENGTH = 200

@@ -16,7 +16,8 @@ from aiki.model.audit import Principal
 from aiki.model.run import Run
 from aiki.model.task import Entry, Fact
 from aiki.operations.work import ClaimedRun, ClaimRuns, Claims, LoadMemo, Memo
-from aiki.store.protocol import RunAttempt, Transaction
+from aiki.store.protocol import Transaction
+from aiki.store.records import RunAttempt
 
 PAGE_BYTES = 1024 * 1024
 CLAIM_BYTES = 32 * 1024 * 1024

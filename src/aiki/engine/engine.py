@@ -35,7 +35,8 @@ from aiki.operations.work import (
     WorkerNews,
 )
 from aiki.queue.publisher import Publisher
-from aiki.store.protocol import News, Store, Transaction
+from aiki.store.protocol import Store, Transaction
+from aiki.store.records import News
 
 logger = logging.getLogger("aiki.engine")
 R = TypeVar("R")

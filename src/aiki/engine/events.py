@@ -12,7 +12,7 @@ from aiki.model.run import TERMINAL, Run
 from aiki.model.task import Fact
 from aiki.operations.runs import SendEvent
 from aiki.operations.work import EventSend
-from aiki.store.protocol import EventKey
+from aiki.store.records import EventKey
 
 
 def name_event(event: SendEvent | EventSend, batch: Batch) -> None:

@@ -20,7 +20,7 @@ from aiki.engine.batch import Batch
 from aiki.engine.views import options_of
 from aiki.machine import Admit
 from aiki.model.run import TERMINAL, Run
-from aiki.store.protocol import Turn
+from aiki.store.records import Turn
 
 
 def has_key(run: Run) -> bool:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from aiki.engine.batch import Batch
 from aiki.model.audit import Principal
 from aiki.operations.base import Operation, Role
-from aiki.store.protocol import Announcement, Place
+from aiki.store.records import Announcement, Place
 
 
 class NotePublished(Operation[int], frozen=True, kw_only=True):

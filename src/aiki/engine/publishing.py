@@ -27,7 +27,8 @@ from aiki.model.audit import Principal
 from aiki.queue.breaker import CircuitBreaker
 from aiki.queue.message import Message, Queue
 from aiki.queue.publisher import NOWHERE, Publication, Published, Publisher
-from aiki.store.protocol import Announcement, Place, Transaction, Work
+from aiki.store.protocol import Transaction, Work
+from aiki.store.records import Announcement, Place
 
 if TYPE_CHECKING:
     from aiki.engine.engine import Engine

@@ -28,7 +28,8 @@ from aiki.operations.catalog import (
     Namespace,
 )
 from aiki.operations.runs import GetHistory, History, ListRuns, RunPage, RunQuery
-from aiki.store.protocol import Page, Store, Transaction
+from aiki.store.protocol import Store, Transaction
+from aiki.store.records import Page
 
 _WAITING: tuple[PublicStatus, ...] = (
     "sleeping",

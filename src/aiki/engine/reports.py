@@ -34,7 +34,7 @@ from aiki.operations.work import (
     RunReport,
     StopRequest,
 )
-from aiki.store.protocol import AttemptRow, EntryRow
+from aiki.store.records import AttemptRow, EntryRow
 
 _RECORDED = ReportOutcome()
 

@@ -17,7 +17,7 @@ from aiki.model.audit import Principal
 from aiki.model.run import TERMINAL, Run, RunState, Status
 from aiki.model.shards import shard_of_key
 from aiki.operations.runs import Started, StartRun, StartRuns
-from aiki.store.protocol import Reference
+from aiki.store.records import Reference
 
 _encode = msgspec.json.Encoder().encode
 _FORBIDDEN = re.compile(r"[:@{}\x00-\x1f\x7f]")

@@ -21,7 +21,7 @@ from aiki.operations.work import (
     Offer,
     RegisterWorker,
 )
-from aiki.store.protocol import Held
+from aiki.store.records import Held
 
 SHORTEST_LEASE_MS = 1_000
 _DIVERGED_AT_ONCE = 1_000

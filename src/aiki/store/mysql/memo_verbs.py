@@ -14,7 +14,7 @@ from aiki.model.worker import WorkflowSpec
 from aiki.operations.work import ChildRef
 from aiki.store.mysql import rows
 from aiki.store.mysql.run_verbs import RunVerbs
-from aiki.store.protocol import AttemptRow, Consumed, EntryRow, EventKey, RunAttempt
+from aiki.store.records import AttemptRow, Consumed, EntryRow, EventKey, RunAttempt
 
 
 class MemoVerbs(RunVerbs):

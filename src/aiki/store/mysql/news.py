@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from aiki.store.protocol import ALL_NEWS, NO_NEWS, News
+from aiki.store.records import ALL_NEWS, NO_NEWS, News
 
 SHORTEST_MS = 20.0
 LONGEST_WAITING_MS = 250.0

@@ -15,7 +15,7 @@ from aiki.model.task import Entry, Fact, TaskAttempt, Wait
 from aiki.operations.work import Offer
 from aiki.store.mysql.connection import Row
 from aiki.store.mysql.template import Values
-from aiki.store.protocol import AttemptRow, EntryRow, Ready
+from aiki.store.records import AttemptRow, EntryRow, Ready
 
 encode_json = msgspec.json.Encoder().encode
 _RUN_COLUMNS = 12

@@ -13,7 +13,7 @@ from aiki.store.mysql import rows
 from aiki.store.mysql.connection import Row
 from aiki.store.mysql.statements import Statements
 from aiki.store.mysql.template import Value, Values
-from aiki.store.protocol import NO_NEWS, News, Page, Reference
+from aiki.store.records import NO_NEWS, News, Page, Reference
 
 _TABLES_OF_A_RUN = (
     "run_payload",

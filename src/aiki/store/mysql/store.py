@@ -18,7 +18,7 @@ from aiki.store.mysql.run_verbs import Latest
 from aiki.store.mysql.statements import Counts, Statements
 from aiki.store.mysql.trouble import DRIVER_ERRORS, Retries, Trouble, check_values, trouble_of
 from aiki.store.mysql.work_verbs import MySqlTransaction
-from aiki.store.protocol import News
+from aiki.store.records import News
 
 R = TypeVar("R")
 _Work = Callable[[MySqlTransaction], Awaitable[R]]

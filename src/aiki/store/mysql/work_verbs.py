@@ -15,7 +15,7 @@ from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
 from aiki.store.mysql import rows
 from aiki.store.mysql.memo_verbs import MemoVerbs
-from aiki.store.protocol import Announcement, Held, Opening, Place, Ready, Turn
+from aiki.store.records import Announcement, Held, Opening, Place, Ready, Turn
 
 _WIDER = 8
 _SPARE = 20

@@ -15,7 +15,7 @@ from aiki.operations.work import ChildRef
 from aiki.store.postgres import rows
 from aiki.store.postgres.buffer import columns
 from aiki.store.postgres.run_verbs import RunVerbs
-from aiki.store.protocol import AttemptRow, Consumed, EntryRow, EventKey, RunAttempt
+from aiki.store.records import AttemptRow, Consumed, EntryRow, EventKey, RunAttempt
 
 
 class MemoVerbs(RunVerbs):

@@ -13,7 +13,7 @@ from aiki.model.run import Run, RunState
 from aiki.model.task import Entry, Fact, TaskAttempt, Wait
 from aiki.operations.work import Offer
 from aiki.store.postgres.statements import Row
-from aiki.store.protocol import AttemptRow, EntryRow, Ready, RunAttempt
+from aiki.store.records import AttemptRow, EntryRow, Ready, RunAttempt
 
 Values = tuple[Any, ...]
 encode_json = msgspec.json.Encoder().encode

@@ -12,7 +12,7 @@ from aiki.store.lists import leading_filter
 from aiki.store.postgres import rows
 from aiki.store.postgres.buffer import Buffer, Columns, columns
 from aiki.store.postgres.statements import Row, Statements
-from aiki.store.protocol import NO_NEWS, News, Page, Reference
+from aiki.store.records import NO_NEWS, News, Page, Reference
 
 _NOW = 31
 """The instant's place behind the columns of a run; of a guarded one, its version's."""

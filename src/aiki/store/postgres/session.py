@@ -16,7 +16,7 @@ from aiki.store.postgres.address import channel_of
 from aiki.store.postgres.connection import QUERIES, Connection, Dialect
 from aiki.store.postgres.pool import close
 from aiki.store.postgres.trouble import DRIVER_ERRORS
-from aiki.store.protocol import ALL_NEWS, NO_NEWS, News
+from aiki.store.records import ALL_NEWS, NO_NEWS, News
 
 logger = logging.getLogger("aiki.store")
 SILENCE_SECONDS = 2.0

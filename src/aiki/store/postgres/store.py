@@ -20,7 +20,7 @@ from aiki.store.postgres.session import Session
 from aiki.store.postgres.statements import Counts, Statements
 from aiki.store.postgres.trouble import DRIVER_ERRORS, Retries, Trouble, check_values, trouble_of
 from aiki.store.postgres.work_verbs import PostgresTransaction
-from aiki.store.protocol import ALL_NEWS, News
+from aiki.store.records import ALL_NEWS, News
 
 logger = logging.getLogger("aiki.store")
 R = TypeVar("R")

@@ -15,7 +15,7 @@ from aiki.operations.work import Offer
 from aiki.store.postgres import rows
 from aiki.store.postgres.buffer import columns
 from aiki.store.postgres.memo_verbs import MemoVerbs
-from aiki.store.protocol import Announcement, Held, Opening, Place, Ready, Turn
+from aiki.store.records import Announcement, Held, Opening, Place, Ready, Turn
 
 _NOW, _SEEN = 31, 32
 """Places behind the columns of a run."""

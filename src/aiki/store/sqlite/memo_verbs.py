@@ -11,7 +11,7 @@ from aiki.clock import Instant
 from aiki.model.task import AttemptStatus, Decision, Divergence, Entry, Fact, TaskAttempt, Wait
 from aiki.model.worker import WorkflowSpec
 from aiki.operations.work import ChildRef
-from aiki.store.protocol import AttemptRow, Consumed, EntryRow, EventKey, RunAttempt
+from aiki.store.records import AttemptRow, Consumed, EntryRow, EventKey, RunAttempt
 from aiki.store.sqlite import rows
 from aiki.store.sqlite.run_verbs import RunVerbs
 

@@ -9,7 +9,7 @@ from aiki.model.failure import Failure, decode_failure
 from aiki.model.run import Run, Transition
 from aiki.operations.runs import RunQuery
 from aiki.store.lists import leading_filter
-from aiki.store.protocol import News, Page, Reference
+from aiki.store.records import News, Page, Reference
 from aiki.store.sqlite import rows
 from aiki.store.sqlite.statements import Statements
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from aiki.clock import jitter
 from aiki.errors import ConfigurationError, InvalidRequest, StoreUnavailable
-from aiki.store.protocol import ALL_NEWS, News, Work
+from aiki.store.protocol import Work
+from aiki.store.records import ALL_NEWS, News
 from aiki.store.sqlite.connection import open_connection, refuse_network_file_system
 from aiki.store.sqlite.migrations import SCHEMA_VERSION, migrate
 from aiki.store.sqlite.presence import Presence

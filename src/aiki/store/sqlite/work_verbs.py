@@ -12,7 +12,7 @@ from aiki.model.audit import AuditRecord
 from aiki.model.worker import DeadLetter, WorkerView, WorkflowSpec, WorkflowVersion
 from aiki.operations.catalog import Backlog, Namespace
 from aiki.operations.work import Offer
-from aiki.store.protocol import Announcement, Held, Opening, Place, Ready, Turn
+from aiki.store.records import Announcement, Held, Opening, Place, Ready, Turn
 from aiki.store.sqlite import rows
 from aiki.store.sqlite.memo_verbs import MemoVerbs
 
