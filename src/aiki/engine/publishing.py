@@ -19,6 +19,7 @@ import msgspec
 
 from aiki import failpoints
 from aiki.clock import SYSTEM
+from aiki.ending import end_all
 from aiki.engine.batch import Batch
 from aiki.engine.duty import Duty
 from aiki.engine.publications import ForgetPublications, NotePublished
@@ -116,9 +117,7 @@ class Publishing:
 
     async def stop(self) -> None:
         """Announce nothing more; what is not announced is found in the outbox by others."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_all(self._tasks)
         with suppress(ServiceError):
             await self._duty.leave()
         await self._publisher.close()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from aiki.clock import SYSTEM, Clock
+from aiki.ending import end_all
 from aiki.errors import ConfigurationError, QueueUnavailable
 from aiki.operations.work import Claims, RefusedMessage
 from aiki.queue.breaker import CircuitBreaker
@@ -171,9 +172,7 @@ class Streaming:
         self._is_announced = announcing
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_all(self._tasks)
         self._tasks = []
         await self._say_the_last()
         await self._consumer.close()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiki.clock import SYSTEM, Clock, Instant
+from aiki.ending import end_all
 from aiki.errors import (
     AikiError,
     ClaimLost,
@@ -133,14 +134,14 @@ class Worker:
         loops = [self._claiming.run(), self._listen_loop(), self._starts_loop()]
         running = [asyncio.create_task(loop) for loop in loops]
         try:
-            await asyncio.gather(*running)
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
         finally:
-            for each in running:
-                each.cancel()
             try:
                 # In a task of its own: early releases of CPython 3.11 never let a time-out end
                 # inside a task that was cancelled before. A second cancellation reaches it.
-                await asyncio.get_running_loop().create_task(self._shut_down())
+                await asyncio.get_running_loop().create_task(self._shut_down(running))
             finally:
                 self._heartbeats.stop()
                 self.attempts.close()
@@ -190,9 +191,10 @@ class Worker:
     def _offers(self) -> tuple[Offer, ...]:
         return tuple(Offer(wf.name, wf.version, wf.fingerprint) for wf in self._workflows.values())
 
-    async def _shut_down(self) -> None:
+    async def _shut_down(self, running: Sequence[asyncio.Task[None]]) -> None:
         """Stop claiming at once, let runs come to a park or end, then release the rest."""
         self._stopping = True
+        await end_all(running)
         self.claiming.clear()
         await self._subscriber.close()
         await self._disclaim()

@@ -9,7 +9,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from aiki.queue.redis.address import CLUSTER, SENTINEL, Address
+from aiki.queue.redis.address import CLUSTER, SENTINEL, SINGLE, Address
 from aiki.queue.redis.cluster import Cluster
 from aiki.queue.redis.server import Server
 
@@ -34,8 +34,9 @@ class Clients:
             "socket_keepalive": True,
             **self._common(),
         }
-        if patient:
-            # What waits is limited by our own time-out: the library's would end it too early.
+        if patient or self._address.kind == SINGLE:
+            # Our own time-out is enough: the library's ends too early what waits, and may forget a
+            # cancellation. (It is there for those of several servers that do not answer.)
             options["socket_timeout"] = None
         if self._address.kind == CLUSTER:
             return self._cluster(options)
