@@ -177,7 +177,9 @@ class Supervisor:
     def _bury(self, child: _Child, code: int) -> None:
         """Note how it ended, and whether another takes its place."""
         if self._kill_at is not None:
-            self._code = self._code or (0 if code == 0 else 1)
+            # One that had not begun to serve may be ended by the signal itself.
+            as_told = code == 0 or (code == -signal.SIGTERM and not child.ready)
+            self._code = self._code or (0 if as_told else 1)
         elif not self._any_ready:
             self._stop(code if code > 0 else 1)
         else:
