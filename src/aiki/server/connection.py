@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from aiki.clock import SYSTEM
-from aiki.server.outbox import Outbox
+from aiki.server.cork import Cork
 from aiki.server.problems import Answer, Refusal, problem_of
 from aiki.server.settings import ServerSettings
 
@@ -135,7 +135,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._outbox = Outbox(transport, self.loop)
+        self._cork = Cork(transport, self.loop)
         if self._watch.closing:
             # It was accepted before the stop, and comes after it.
             transport.abort()
@@ -156,7 +156,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        cycle.transport = self._outbox
+        cycle.transport = self._cork
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
@@ -221,7 +221,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        self._outbox.flush()
+        self._cork.flush()
         if self._phase == "idle":
             self._since = self.loop.time()
         super().on_response_complete()
@@ -248,7 +248,7 @@ class Connection(HttpToolsProtocol):
         """
         if self._cut_at is not None:
             return
-        self._outbox.flush()
+        self._cork.flush()
         self._cut_at = self.loop.time() + _LINGER_SECONDS
         running = self._running
         if running is not None and not running.response_complete:

@@ -1,4 +1,4 @@
-"""The outbox of a connection: what is written in one turn of the loop leaves in one packet."""
+"""The cork of a connection: what is written in one turn of the loop leaves in one packet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MOST_BYTES = 65_536
 """So much does not wait: whoever writes on has to notice that its reader is slow."""
 
 
-class Outbox(asyncio.Transport):
+class Cork(asyncio.Transport):
     """Stands before a transport, so that the head of a response and its body leave together.
 
     Two packets would wake their reader twice.

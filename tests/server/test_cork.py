@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from aiki.server import connection
-from aiki.server.outbox import Outbox
+from aiki.server.cork import Cork
 from tests.server.support import House
 
 
@@ -35,40 +35,40 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-async def outbox(wire: Wire) -> Outbox:
-    return Outbox(wire, asyncio.get_running_loop())
+async def cork(wire: Wire) -> Cork:
+    return Cork(wire, asyncio.get_running_loop())
 
 
-async def test_what_is_written_in_one_turn_leaves_together(wire: Wire, outbox: Outbox) -> None:
-    outbox.write(b"head ")
-    outbox.write(b"body")
+async def test_what_is_written_in_one_turn_leaves_together(wire: Wire, cork: Cork) -> None:
+    cork.write(b"head ")
+    cork.write(b"body")
     assert wire.packets == []
     await asyncio.sleep(0)
     assert wire.packets == [b"head body"]
-    outbox.write(b"more")
+    cork.write(b"more")
     await asyncio.sleep(0)
     assert wire.packets == [b"head body", b"more"]
 
 
-async def test_it_leaves_at_once_when_it_is_told_to(wire: Wire, outbox: Outbox) -> None:
-    outbox.write(b"head ")
-    outbox.write(b"body")
-    outbox.flush()
+async def test_it_leaves_at_once_when_it_is_told_to(wire: Wire, cork: Cork) -> None:
+    cork.write(b"head ")
+    cork.write(b"body")
+    cork.flush()
     await asyncio.sleep(0)
     assert wire.packets == [b"head body"]
 
 
-async def test_what_is_large_does_not_wait(wire: Wire, outbox: Outbox) -> None:
-    outbox.write(bytes(100_000))
+async def test_what_is_large_does_not_wait(wire: Wire, cork: Cork) -> None:
+    cork.write(bytes(100_000))
     assert wire.packets == [bytes(100_000)]
 
 
-async def test_a_close_comes_after_what_was_written(wire: Wire, outbox: Outbox) -> None:
-    outbox.write(b"last")
-    outbox.close()
+async def test_a_close_comes_after_what_was_written(wire: Wire, cork: Cork) -> None:
+    cork.write(b"last")
+    cork.close()
     assert wire.packets == [b"last"]
-    assert outbox.is_closing()
-    outbox.write(b"too late")
+    assert cork.is_closing()
+    cork.write(b"too late")
     await asyncio.sleep(0)
     assert wire.packets == [b"last"]
 
@@ -76,12 +76,12 @@ async def test_a_close_comes_after_what_was_written(wire: Wire, outbox: Outbox) 
 async def test_a_response_is_one_packet(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[bytes] = []
 
-    class Noted(Outbox):
+    class Noted(Cork):
         def flush(self) -> None:
             sent.append(b"".join(self._parts))
             super().flush()
 
-    monkeypatch.setattr(connection, "Outbox", Noted)
+    monkeypatch.setattr(connection, "Cork", Noted)
     assert (await house.get("/healthz")).status == 200
     packets = [packet for packet in sent if packet]
     assert len(packets) == 1
